@@ -1,0 +1,107 @@
+r"""Names: what a slot may be called, and `\\HOST\mailslot\a\b` to and from `@HOST/a/b`.
+
+The UNC form is that of CreateMailslot and CreateFile on Windows: `\\.\mailslot\[path]name` for
+this host, `\\HOST\mailslot\…`, `\\DOMAIN\mailslot\…` and `\\*\mailslot\…` for others.
+"""
+
+import errno
+import os
+import re
+from dataclasses import dataclass
+
+from msfs_fuse.core.errors import SlotError
+from msfs_fuse.core.limits import NAME_MAX
+
+# What a write to another host may hold, in bytes (Windows: "between computers").
+REMOTE_MESSAGE_SIZE = 424
+
+REMOTE_MARK = "@"
+CONTROL_DIRECTORY = ".msfs"
+
+_UNC = re.compile(r"\\\\(?P<host>[^\\/]+)\\mailslot\\(?P<path>.+)", re.IGNORECASE | re.DOTALL)
+
+
+def is_reserved(name: str) -> bool:
+    """Whether a name in the root of the mount is not for slots and directories of users."""
+    return name.startswith((REMOTE_MARK, CONTROL_DIRECTORY))
+
+
+def check_length(name: str) -> None:
+    """Refuse a path component over NAME_MAX bytes.
+
+    Raises:
+        SlotError: ENAMETOOLONG.
+    """
+    if len(os.fsencode(name)) > NAME_MAX:
+        raise SlotError(errno.ENAMETOOLONG)
+
+
+def check_new_name(name: str, *, in_root: bool) -> None:
+    """Refuse what no local slot or directory may be called.
+
+    Raises:
+        SlotError: ENAMETOOLONG; EINVAL for a backslash, the separator of mailslot names;
+            EPERM for a reserved name in the root.
+    """
+    check_length(name)
+    if "\\" in name:
+        raise SlotError(errno.EINVAL)
+    if in_root and is_reserved(name):
+        raise SlotError(errno.EPERM)
+
+
+@dataclass(frozen=True)
+class Address:
+    """Where a message goes.
+
+    Attributes:
+        host: host or domain, `*` for the primary domain, or None for this host (`\\\\.`).
+        path: the components of the slot's name; at least one.
+    """
+
+    host: str | None
+    path: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.host is not None and (not self.host or set(self.host) & set("/\\\0")):
+            raise ValueError(f"not a host or domain: {self.host!r}")
+        if not self.path or any(
+            not part or part in (".", "..") or set(part) & set("/\\\0") for part in self.path
+        ):
+            raise ValueError(f"not the name of a mailslot: {'/'.join(self.path)!r}")
+
+    @classmethod
+    def from_unc(cls, text: str) -> "Address":
+        r"""Parse `\\HOST\mailslot\a\b`.
+
+        Raises:
+            ValueError: it is not of that form.
+        """
+        match = _UNC.fullmatch(text)
+        if match is None:
+            raise ValueError(rf"not of the form \\HOST\mailslot\NAME: {text}")
+        host = match["host"]
+        return cls(None if host == "." else host, tuple(match["path"].split("\\")))
+
+    def to_unc(self) -> str:
+        r"""The name on Windows and on the wire, `\\HOST\mailslot\a\b`."""
+        return "\\\\{}\\mailslot\\{}".format(self.host or ".", "\\".join(self.path))
+
+    @classmethod
+    def from_path(cls, text: str) -> "Address":
+        r"""Parse a path below the mount: `a/b`, or `@HOST/a/b`, where a `\` separates as well.
+
+        Raises:
+            ValueError: the path names no slot.
+        """
+        if not text.startswith(REMOTE_MARK):
+            if "\\" in text:
+                raise ValueError(f"a local name cannot hold a backslash: {text}")
+            return cls(None, tuple(text.split("/")))
+        host, _, path = text[len(REMOTE_MARK) :].partition("/")
+        return cls(host, tuple(path.replace("\\", "/").split("/")))
+
+    def to_path(self) -> str:
+        """The path below the mount."""
+        path = "/".join(self.path)
+        return path if self.host is None else f"{REMOTE_MARK}{self.host}/{path}"

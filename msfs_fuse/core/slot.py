@@ -1,0 +1,130 @@
+"""What there is: directories, slots, handles, messages, waiting reads."""
+
+from collections import OrderedDict, deque
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+
+class Caller(NamedTuple):
+    """Who asks, as the kernel tells it."""
+
+    uid: int
+    gid: int
+    pid: int
+
+
+class Access(NamedTuple):
+    """What a handle is opened for."""
+
+    reads: bool
+    writes: bool
+
+
+class Sender(NamedTuple):
+    """Who wrote: the process that opened the handle, as with SO_PEERCRED."""
+
+    host: str
+    uid: int
+    pid: int
+
+
+class Message(NamedTuple):
+    """One message; `sent_at` in nanoseconds since the epoch."""
+
+    data: bytes
+    sender: Sender
+    sent_at: int
+
+
+class Answer(NamedTuple):
+    """What a waiting read gets: `data`, or the error code `errno` where data is None."""
+
+    token: Hashable
+    data: bytes | None
+    errno: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Node:
+    """What slots and directories have in common. Times are nanoseconds since the epoch.
+
+    `parent` is None for the root, and for what has lost its name.
+    """
+
+    id: int
+    name: str
+    parent: "Directory | None"
+    uid: int
+    gid: int
+    mode: int
+    atime: int
+    mtime: int
+    ctime: int
+
+
+@dataclass(slots=True, eq=False)
+class Directory(Node):
+    """Lives until rmdir."""
+
+    children: dict[str, Node] = field(default_factory=dict)
+
+
+@dataclass(slots=True, eq=False)
+class Slot(Node):
+    """A mailslot: a queue of messages, and of the reads that wait for one.
+
+    At most one of the two queues holds anything between two calls into the core.
+
+    Attributes:
+        max_message_size: bytes; what the owner asked for.
+        read_timeout: milliseconds that a read waits, None for ever.
+        short_read_fails: a read with too small a buffer gets EMSGSIZE and leaves the message.
+        network: whether other hosts may write here.
+        server: the handle that may read, while there is one.
+        claimed: has had a server. Until then the first process to read becomes it.
+        handles: open handles of any kind.
+        messages: what is queued, the oldest first.
+        offset: how many bytes of the oldest message have been read.
+        size: bytes queued, in full messages.
+        waiting: reads that wait, the oldest first, with the size of their buffers.
+        last_sender: who sent the message that was read last, and when (`last_sent_at`).
+    """
+
+    max_message_size: int = 0
+    read_timeout: int | None = None
+    short_read_fails: bool = False
+    network: bool = True
+    server: "Handle | None" = None
+    claimed: bool = False
+    handles: int = 0
+    messages: deque[Message] = field(default_factory=deque)
+    offset: int = 0
+    size: int = 0
+    waiting: OrderedDict[Hashable, int] = field(default_factory=OrderedDict)
+    last_sender: Sender | None = None
+    last_sent_at: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class Handle:
+    """An open file description. `dup` and `fork` share it; the core sees one."""
+
+    slot: Slot
+    access: Access
+    sender: Sender
+    open: bool = True
+
+
+class Closed(NamedTuple):
+    """What the closing of a handle did.
+
+    Attributes:
+        answers: for reads that waited on the handle.
+        died: the slot went with it.
+        unread: messages that went with the slot.
+    """
+
+    answers: list[Answer]
+    died: bool
+    unread: int

@@ -1,0 +1,92 @@
+"""`.msfs`: what the mount tells about itself."""
+
+import dataclasses
+import os
+import time
+from collections.abc import Callable, Iterable
+
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from msfs_fuse import __version__
+from msfs_fuse.core.mailslots import Mailslots
+from msfs_fuse.core.names import CONTROL_DIRECTORY
+from msfs_fuse.fuse.nodes import ControlDirectory, ControlFile
+
+_GAUGES = {
+    "slots": "Live slots.",
+    "messages": "Messages queued.",
+    "bytes": "Bytes queued.",
+    "waiting": "Reads that wait for a message.",
+}
+
+_COUNTERS = {
+    "slots_created": "Slots made.",
+    "messages_written": "Messages queued or handed to a waiting reader.",
+    "bytes_written": "Bytes of these messages.",
+    "messages_read": "Messages read to their end.",
+    "messages_unread": "Messages that died unread with their slot.",
+    "writes_too_long": "Writes refused for the size of the message.",
+    "writes_full": "Writes refused for a full slot or mount.",
+    "reads_interrupted": "Waiting reads ended by a signal.",
+    "reads_timed_out": "Reads that met the slot's read timeout.",
+    "reads_over_limit": "Reads refused because too many waited.",
+}
+
+
+class _MailCollector(Collector):
+    """Reads the core's plain numbers when somebody scrapes, so that counting costs nothing."""
+
+    def __init__(self, mail: Mailslots) -> None:
+        self._mail = mail
+
+    def collect(self) -> Iterable[Metric]:
+        for name, text in _GAUGES.items():
+            yield GaugeMetricFamily(f"msfs_{name}", text, value=getattr(self._mail, name))
+        for name, value in self._mail.counts:
+            yield CounterMetricFamily(f"msfs_{name}", _COUNTERS[name], value=value)
+
+
+def metrics(mail: Mailslots) -> Callable[[], bytes]:
+    """A function that renders the mount's metrics in Prometheus' text format."""
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(_MailCollector(mail))
+    return lambda: generate_latest(registry)
+
+
+def status(mail: Mailslots, mountpoint: str) -> Callable[[], bytes]:
+    """A function that renders the mount's state as lines of `name: value`."""
+    started = time.monotonic()
+
+    def render() -> bytes:
+        facts = {
+            "version": __version__,
+            "mountpoint": mountpoint,
+            "host": mail.host,
+            "pid": os.getpid(),
+            "uptime_seconds": int(time.monotonic() - started),
+            "strict": "yes" if mail.strict else "no",
+            **{name: getattr(mail, name) for name in _GAUGES},
+            **dict(mail.counts),
+            **dataclasses.asdict(mail.limits),
+        }
+        return "".join(f"{name}: {value}\n" for name, value in facts.items()).encode(
+            errors="surrogateescape"
+        )
+
+    return render
+
+
+def control_directory(mail: Mailslots, mountpoint: str, now: int) -> ControlDirectory:
+    """Make `.msfs` and its files."""
+    root = mail.root
+    owner = root.uid, root.gid
+    directory = ControlDirectory(
+        mail.new_id(), CONTROL_DIRECTORY, root, *owner, 0o555, now, now, now
+    )
+    for name, content in (("metrics", metrics(mail)), ("status", status(mail, mountpoint))):
+        directory.children[name] = ControlFile(
+            mail.new_id(), name, directory, *owner, 0o444, now, now, now, content
+        )
+    return directory

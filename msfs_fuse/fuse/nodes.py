@@ -1,0 +1,115 @@
+"""Inodes: what the kernel knows by number, and what stat(2) shows of it."""
+
+import errno
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import pyfuse3
+
+from msfs_fuse.core.errors import SlotError
+from msfs_fuse.core.names import Address
+from msfs_fuse.core.slot import Directory, Node, Slot
+
+
+@dataclass(slots=True, eq=False)
+class ControlDirectory(Directory):
+    """`.msfs`."""
+
+
+@dataclass(slots=True, eq=False)
+class ControlFile(Node):
+    """A read-only file in `.msfs`, made anew each time it is opened.
+
+    Attributes:
+        content: makes it.
+    """
+
+    content: Callable[[], bytes] = bytes
+
+
+@dataclass(eq=False)
+class RemoteDirectory(Directory):
+    """`@NAME`, or a directory made below it, which is only a prefix kept by this mount.
+
+    Attributes:
+        host: host or domain.
+        path: the prefix.
+    """
+
+    host: str = ""
+    path: tuple[str, ...] = ()
+
+
+@dataclass(eq=False)
+class RemoteSlot(Node):
+    """A name on another host, which may or may not be a slot there."""
+
+    address: Address = field(kw_only=True)
+
+
+def attributes(node: Node) -> pyfuse3.EntryAttributes:
+    """The reply to stat(2).
+
+    The size is always 0 and nothing is cached: with a size, splice(2) would read through the
+    page cache, and names come and go without the kernel's doing.
+    """
+    entry = pyfuse3.EntryAttributes()
+    entry.st_ino = node.id
+    entry.entry_timeout = entry.attr_timeout = 0
+    entry.st_mode = node.mode | (stat.S_IFDIR if isinstance(node, Directory) else stat.S_IFREG)
+    # A directory has one link whatever is in it, as on btrfs: find(1) then counts for itself.
+    entry.st_nlink = 0 if node.parent is None and isinstance(node, Slot) else 1
+    entry.st_uid = node.uid
+    entry.st_gid = node.gid
+    entry.st_atime_ns = node.atime
+    entry.st_mtime_ns = node.mtime
+    entry.st_ctime_ns = node.ctime
+    return entry
+
+
+class Inodes:
+    """Nodes by number, each for as long as the kernel remembers it."""
+
+    def __init__(self, root: Directory) -> None:
+        self._nodes: dict[int, Node] = {root.id: root}
+        self._lookups: dict[int, int] = {}
+        self._root = root
+
+    def __getitem__(self, inode: int) -> Node:
+        """The node of that number.
+
+        Raises:
+            SlotError: ESTALE, which has the kernel look the name up again.
+        """
+        try:
+            return self._nodes[inode]
+        except KeyError:
+            raise SlotError(errno.ESTALE) from None
+
+    def directory(self, inode: int) -> Directory:
+        """The directory of users' slots of that number.
+
+        Raises:
+            SlotError: EACCES for what is not one: control and remote directories.
+        """
+        node = self[inode]
+        if type(node) is not Directory:
+            raise SlotError(errno.EACCES)
+        return node
+
+    def remember(self, node: Node) -> pyfuse3.EntryAttributes:
+        """Note that the kernel is told of this node once more, and make the reply."""
+        self._nodes[node.id] = node
+        self._lookups[node.id] = self._lookups.get(node.id, 0) + 1
+        return attributes(node)
+
+    def forget(self, inode: int, count: int) -> None:
+        """The kernel lets go of so many of its lookups."""
+        left = self._lookups.get(inode, 0) - count
+        if left > 0:
+            self._lookups[inode] = left
+            return
+        self._lookups.pop(inode, None)
+        if inode != self._root.id:
+            self._nodes.pop(inode, None)

@@ -1,0 +1,469 @@
+"""FUSE requests: each handler translates one to a call into the core, and its result to a reply.
+
+No handler waits. They are plain functions, so that none can: `handler` makes of each the
+coroutine function that pyfuse3 wants. Reads come in through `on_read`, from the C extension.
+"""
+
+import errno
+import functools
+import itertools
+import logging
+import os
+import select
+import stat
+import time
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+
+import pyfuse3
+
+from msfs_fuse.core import attributes as slot_attributes
+from msfs_fuse.core.errors import SlotError
+from msfs_fuse.core.limits import NAME_MAX
+from msfs_fuse.core.mailslots import Mailslots
+from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
+from msfs_fuse.core.slot import Access, Caller, Directory, Handle, Node, Slot
+from msfs_fuse.fuse import interpose, procfs
+from msfs_fuse.fuse.control import control_directory
+from msfs_fuse.fuse.nodes import ControlFile, Inodes, RemoteDirectory, RemoteSlot, attributes
+from msfs_fuse.fuse.reads import Polls, Reads, deliver
+from msfs_fuse.fuse.remote import RemoteNames
+
+log = logging.getLogger(__name__)
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+_PERMISSIONS = 0o7777
+_NEW_SLOT_MODE = 0o666
+
+
+class Snapshot(NamedTuple):
+    """An open control file: what it held when it was opened."""
+
+    data: bytes
+
+
+class Listing(NamedTuple):
+    """An open directory: what it held when it was opened."""
+
+    entries: list[tuple[str, Node]]
+
+
+def handler(
+    method: Callable[Concatenate["Operations", _P], _R],
+) -> Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]:
+    """Make a request handler of a plain method.
+
+    What the core refuses becomes an error code; any other exception would end the mount, so it
+    is logged and becomes EIO.
+    """
+
+    @functools.wraps(method)
+    async def guarded(self: "Operations", *args: _P.args, **kwargs: _P.kwargs) -> _R:
+        try:
+            return method(self, *args, **kwargs)
+        except SlotError as error:
+            raise pyfuse3.FUSEError(error.errno) from None
+        except Exception:
+            log.exception("%s failed", method.__name__)
+            raise pyfuse3.FUSEError(errno.EIO) from None
+
+    return guarded
+
+
+def _access(flags: int) -> Access:
+    mode = flags & os.O_ACCMODE
+    return Access(reads=mode != os.O_WRONLY, writes=mode != os.O_RDONLY)
+
+
+def _caller(ctx: pyfuse3.RequestContext) -> Caller:
+    return Caller(ctx.uid, ctx.gid, ctx.pid)
+
+
+class Operations(pyfuse3.Operations):
+    """The file system.
+
+    Args:
+        mail: the slots.
+        mountpoint: shown in `.msfs/status`.
+    """
+
+    supports_dot_lookup = False
+
+    def __init__(self, mail: Mailslots, mountpoint: str) -> None:
+        super().__init__()
+        self._mail = mail
+        self._polls = Polls()
+        self.reads = Reads(mail, self._polls)
+        self._inodes = Inodes(mail.root)
+        self._remote = RemoteNames(mail, time.time_ns)
+        self._control = control_directory(mail, mountpoint, time.time_ns())
+        self._files: dict[int, Handle | Snapshot] = {}
+        self._listings: dict[int, Listing] = {}
+        self._handle_numbers = itertools.count(1)
+        self._max_pages = procfs.pages_per_request()
+
+    # ---- names ----
+
+    def _find(self, parent: Node, name: str) -> Node:
+        check_length(name)
+        if isinstance(parent, RemoteDirectory):
+            return self._remote.find(parent, name)
+        if parent is self._mail.root:
+            if name == self._control.name:
+                return self._control
+            if name.startswith(REMOTE_MARK):
+                return self._remote.host(name)
+        node = parent.children.get(name) if isinstance(parent, Directory) else None
+        if node is None:
+            raise SlotError(errno.ENOENT)
+        return node
+
+    @handler
+    def lookup(
+        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        return self._inodes.remember(self._find(self._inodes[parent_inode], os.fsdecode(name)))
+
+    @handler
+    def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
+        for inode, count in inode_list:
+            self._inodes.forget(inode, count)
+
+    @handler
+    def getattr(self, inode: int, ctx: pyfuse3.RequestContext) -> pyfuse3.EntryAttributes:
+        return attributes(self._inodes[inode])
+
+    @handler
+    def setattr(
+        self,
+        inode: int,
+        attr: pyfuse3.EntryAttributes,
+        fields: pyfuse3.SetattrFields,
+        fh: int | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> pyfuse3.EntryAttributes:
+        node = self._inodes[inode]
+        if type(node) in (Slot, Directory):
+            # Sizes and times are accepted and change nothing: shells and touch(1) send them.
+            if fields.update_uid or fields.update_gid:
+                uid = attr.st_uid if fields.update_uid else node.uid
+                gid = attr.st_gid if fields.update_gid else node.gid
+                self._mail.set_owner(node, uid, gid, time.time_ns())
+            if fields.update_mode:
+                self._mail.set_mode(node, attr.st_mode & _PERMISSIONS, time.time_ns())
+        elif fields.update_uid or fields.update_gid or fields.update_mode:
+            raise SlotError(errno.EPERM)
+        return attributes(node)
+
+    @handler
+    def mkdir(
+        self, parent_inode: int, name: bytes, mode: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        parent = self._inodes[parent_inode]
+        caller = _caller(ctx)
+        if isinstance(parent, RemoteDirectory):
+            return self._inodes.remember(self._remote.mkdir(parent, os.fsdecode(name), caller))
+        return self._inodes.remember(
+            self._mail.mkdir(
+                self._inodes.directory(parent_inode),
+                os.fsdecode(name),
+                mode & _PERMISSIONS,
+                caller,
+                time.time_ns(),
+            )
+        )
+
+    @handler
+    def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        parent = self._inodes[parent_inode]
+        if isinstance(parent, RemoteDirectory):
+            self._remote.rmdir(parent, os.fsdecode(name), _caller(ctx))
+            return
+        self._mail.rmdir(*self._removal(parent_inode, name, ctx))
+
+    @handler
+    def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        self._mail.unlink(*self._removal(parent_inode, name, ctx))
+
+    def _removal(
+        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
+    ) -> tuple[Directory, str, Caller, int]:
+        directory = self._inodes.directory(parent_inode)
+        text = os.fsdecode(name)
+        if not isinstance(self._find(directory, text), Slot) and text not in directory.children:
+            raise SlotError(errno.EPERM)  # `.msfs`, `@HOST`
+        return directory, text, _caller(ctx), time.time_ns()
+
+    @handler
+    def rename(
+        self,
+        parent_inode_old: int,
+        name_old: bytes,
+        parent_inode_new: int,
+        name_new: bytes,
+        flags: int,
+        ctx: pyfuse3.RequestContext,
+    ) -> None:
+        raise SlotError(errno.EPERM)
+
+    @handler
+    def link(
+        self, inode: int, new_parent_inode: int, new_name: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        raise SlotError(errno.EPERM)
+
+    @handler
+    def symlink(
+        self, parent_inode: int, name: bytes, target: bytes, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        raise SlotError(errno.EPERM)
+
+    @handler
+    def mknod(
+        self, parent_inode: int, name: bytes, mode: int, rdev: int, ctx: pyfuse3.RequestContext
+    ) -> pyfuse3.EntryAttributes:
+        raise SlotError(errno.EPERM)
+
+    # ---- directories ----
+
+    @handler
+    def opendir(self, inode: int, ctx: pyfuse3.RequestContext) -> int:
+        directory = self._inodes[inode]
+        if not isinstance(directory, Directory):
+            raise SlotError(errno.ENOTDIR)
+        entries = [(".", directory), ("..", directory.parent or directory)]
+        if directory is self._mail.root:
+            entries.append((self._control.name, self._control))
+        entries += directory.children.items()
+        number = next(self._handle_numbers)
+        self._listings[number] = Listing(entries)
+        return number
+
+    @handler
+    def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
+        entries = self._listings[fh].entries
+        for position in range(start_id, len(entries)):
+            name, node = entries[position]
+            if node.parent is None and isinstance(node, Slot):
+                continue  # has lost its name since
+            entry = attributes(node)
+            if not pyfuse3.readdir_reply(token, os.fsencode(name), entry, position + 1):
+                return
+            if name not in (".", ".."):  # the kernel does not count these
+                self._inodes.remember(node)
+
+    @handler
+    def releasedir(self, fh: int) -> None:
+        del self._listings[fh]
+
+    @handler
+    def fsyncdir(self, fh: int, datasync: bool) -> None:
+        return None
+
+    @handler
+    def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
+        stats = pyfuse3.StatvfsData()
+        stats.f_bsize = stats.f_frsize = 1  # so that df is exact
+        stats.f_blocks = self._mail.limits.max_bytes
+        stats.f_bfree = stats.f_bavail = self._mail.limits.max_bytes - self._mail.bytes
+        stats.f_namemax = NAME_MAX
+        return stats
+
+    # ---- files ----
+
+    @handler
+    def create(
+        self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
+    ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        directory = self._inodes.directory(parent_inode)
+        text = os.fsdecode(name)
+        existing = directory.children.get(text)
+        if existing is None:
+            handle = self._mail.create(
+                directory,
+                text,
+                mode & _PERMISSIONS,
+                _access(flags),
+                _caller(ctx),
+                time.time_ns(),
+            )
+        elif flags & os.O_EXCL:
+            raise SlotError(errno.EEXIST)
+        elif isinstance(existing, Slot):
+            # Made by another process since the kernel looked the name up. The kernel does not
+            # check the permissions of what it believes to be new.
+            self._check_permission(existing, _access(flags), ctx)
+            handle = self._open_slot(existing, flags, ctx)
+        else:
+            raise SlotError(errno.EISDIR)
+        return self._stream(handle), self._inodes.remember(handle.slot)
+
+    @handler
+    def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
+        node = self._inodes[inode]
+        if isinstance(node, Slot):
+            return self._stream(self._open_slot(node, flags, ctx))
+        access = _access(flags)
+        if isinstance(node, RemoteSlot):
+            if access.reads:
+                raise SlotError(errno.EACCES)
+            return self._stream(self._open_remote(node.address, flags, ctx))
+        if not isinstance(node, ControlFile):
+            raise SlotError(errno.EISDIR)
+        if access.writes:
+            raise SlotError(errno.EACCES)
+        number = next(self._handle_numbers)
+        self._files[number] = Snapshot(node.content())
+        return pyfuse3.FileInfo(fh=number, direct_io=True, keep_cache=False)
+
+    def _open_slot(self, slot: Slot, flags: int, ctx: pyfuse3.RequestContext) -> Handle:
+        return self._mail.open(
+            slot,
+            _access(flags),
+            _caller(ctx),
+            time.time_ns(),
+            adopted_mode=lambda: _NEW_SLOT_MODE & ~procfs.umask_of(ctx.pid),
+        )
+
+    def _open_remote(self, address: Address, flags: int, ctx: pyfuse3.RequestContext) -> Handle:
+        if address.host is None or address.host.lower() != self._mail.host.lower():
+            raise SlotError(errno.EHOSTUNREACH)
+        slot = self._mail.find(address.path)
+        if not isinstance(slot, Slot):
+            raise SlotError(errno.ENOENT)
+        self._check_permission(slot, _access(flags), ctx)
+        return self._open_slot(slot, flags, ctx)
+
+    def _check_permission(self, slot: Slot, access: Access, ctx: pyfuse3.RequestContext) -> None:
+        if ctx.uid == 0:
+            return
+        if ctx.uid == slot.uid:
+            shift = 6
+        elif ctx.gid == slot.gid or slot.gid in pyfuse3.get_sup_groups(ctx.pid):
+            shift = 3
+        else:
+            shift = 0
+        wanted = (stat.S_IROTH if access.reads else 0) | (stat.S_IWOTH if access.writes else 0)
+        if wanted & ~(slot.mode >> shift):
+            raise SlotError(errno.EACCES)
+
+    def _stream(self, handle: Handle) -> pyfuse3.FileInfo:
+        number = next(self._handle_numbers)
+        self._files[number] = handle
+        return pyfuse3.FileInfo(fh=number, direct_io=True, keep_cache=False, nonseekable=True)
+
+    def on_read(
+        self,
+        request: interpose.Request,
+        fh: int,
+        offset: int,
+        size: int,
+        flags: int,
+        cached: bool,
+    ) -> bytes | None:
+        """Answer FUSE_READ: the bytes, or None where `request` is or will be answered itself.
+
+        Args:
+            flags: of the handle, as they are now.
+            cached: the kernel reads to fill its page cache, with pages locked.
+        """
+        try:
+            file = self._files[fh]
+            if isinstance(file, Snapshot):
+                return file.data[offset : offset + size]
+            if cached:
+                raise SlotError(errno.EIO)
+            self.reads.read(file, request, size, flags)
+        except SlotError as error:
+            request.error(error.errno)
+        except Exception:
+            log.exception("read failed")
+            request.error(errno.EIO)
+        return None
+
+    @handler
+    def write(self, fh: int, offset: int, data: bytes) -> int:
+        handle = self._files[fh]
+        assert isinstance(handle, Handle)
+        size = len(data)
+        tid, flags = interpose.writer()
+        # A stream has no offsets, but the second piece of a split write has one. On an O_APPEND
+        # handle the kernel counts from what it takes for the file's size.
+        if (offset and not flags & os.O_APPEND) or (
+            size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages)
+        ):
+            raise SlotError(errno.EMSGSIZE)
+        deliver(self._mail.enqueue(handle.slot, data, handle.sender, time.time_ns()))
+        self._polls.wake(handle.slot)
+        return size
+
+    @handler
+    def poll(
+        self,
+        inode: int,
+        fh: int,
+        poll_handle: pyfuse3.PollHandle | None,
+        ctx: pyfuse3.RequestContext,
+    ) -> int:
+        file = self._files[fh]
+        if isinstance(file, Snapshot):
+            return select.POLLIN | select.POLLRDNORM
+        return self.reads.poll(file, fh, poll_handle)
+
+    @handler
+    def flush(self, fh: int) -> None:
+        return None  # comes with every close of a dup; answering it orders the RELEASE after it
+
+    @handler
+    def fsync(self, fh: int, datasync: bool) -> None:
+        return None
+
+    @handler
+    def release(self, fh: int) -> None:
+        file = self._files.pop(fh)
+        if isinstance(file, Snapshot):
+            return
+        slot = file.slot
+        self._polls.discard(slot, fh)
+        closed = self._mail.close_handle(file, time.time_ns())
+        deliver(closed.answers)
+        if closed.unread:
+            log.info("slot %s died with %d messages unread", slot.name, closed.unread)
+
+    # ---- extended attributes ----
+
+    def _attribute_slot(self, inode: int, missing: int) -> Slot:
+        node = self._inodes[inode]
+        if not isinstance(node, Slot):
+            raise SlotError(missing)
+        return node
+
+    @handler
+    def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        slot = self._attribute_slot(inode, errno.ENODATA)
+        text = os.fsdecode(name)
+        value = slot_attributes.get_attribute(slot, text)
+        if text == slot_attributes.SENDER_PID:
+            value = str(procfs.process_of(int(value)))
+        return os.fsencode(value)
+
+    @handler
+    def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> list[bytes]:
+        node = self._inodes[inode]
+        names = slot_attributes.list_attributes(node) if isinstance(node, Slot) else []
+        return [os.fsencode(name) for name in names]
+
+    @handler
+    def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
+        slot = self._attribute_slot(inode, errno.ENOTSUP)
+        slot_attributes.set_attribute(
+            slot, os.fsdecode(name), os.fsdecode(value), ctx.uid, self._mail.limits
+        )
+        self._polls.wake(slot)
+
+    @handler
+    def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
+        self._attribute_slot(inode, errno.ENODATA)
+        slot_attributes.remove_attribute(os.fsdecode(name))

@@ -1,0 +1,67 @@
+"""What FUSE does not tell about the caller, from /proc. All answers are best effort."""
+
+import os
+import re
+import struct
+
+# x86-64 and arm64 numbers of the calls that gather segments: writev, pwritev, pwritev2.
+_VECTORED = {"x86_64": {20, 296, 328}, "aarch64": {66, 70, 287}}.get(os.uname().machine, set())
+
+_IOVEC = struct.Struct("@PN")  # struct iovec: base, length
+_PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+_MAX_PAGES = 256  # what libfuse asks for: a write of 1 MiB
+
+
+def pages_per_request() -> int:
+    """How many pages, whole or begun, the kernel passes in one FUSE request."""
+    try:
+        with open("/proc/sys/fs/fuse/max_pages_limit") as file:
+            return min(int(file.read()), _MAX_PAGES)
+    except (OSError, ValueError):  # kernels before 6.13
+        return _MAX_PAGES
+
+
+def _status_field(tid: int, field: str) -> str | None:
+    try:
+        with open(f"/proc/{tid}/status") as file:
+            match = re.search(rf"^{field}:\s*(\S+)", file.read(), re.MULTILINE)
+    except OSError:
+        return None
+    return match[1] if match else None
+
+
+def umask_of(tid: int) -> int:
+    """The umask of a thread that waits for us, 0o077 if it cannot be seen."""
+    value = _status_field(tid, "Umask")
+    return int(value, 8) if value else 0o077
+
+
+def process_of(tid: int) -> int:
+    """The process that a thread belongs to; the thread id itself if it is gone."""
+    value = _status_field(tid, "Tgid")
+    return int(value) if value else tid
+
+
+def is_whole_write(tid: int, size: int, max_pages: int) -> bool:
+    """Whether `size` bytes are all that a thread is writing, not the first piece of it.
+
+    The kernel splits a write of more than `max_pages` pages, and each segment of a writev takes
+    a page or more. Nothing in the request tells, so this looks at the system call that the
+    thread waits in. True where that cannot be seen.
+    """
+    if size < max_pages:  # a piece has at least one byte in each of its pages
+        return True
+    try:
+        with open(f"/proc/{tid}/syscall", "rb") as file:
+            number, *arguments = file.read().split()
+        if int(number) not in _VECTORED:
+            return True
+        address, segments = int(arguments[1], 16), int(arguments[2], 16)
+        if 2 * segments + size // _PAGE_SIZE <= max_pages:
+            return True
+        with open(f"/proc/{tid}/mem", "rb", buffering=0) as memory:
+            memory.seek(address)
+            vector = memory.read(segments * _IOVEC.size)
+        return sum(length for _, length in _IOVEC.iter_unpack(vector)) == size
+    except (OSError, ValueError, IndexError, struct.error):
+        return True

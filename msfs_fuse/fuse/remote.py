@@ -1,0 +1,138 @@
+"""Names below `@HOST`: every one of them is a file that can only be written."""
+
+import errno
+from collections.abc import Callable
+from weakref import WeakValueDictionary
+
+from msfs_fuse.core.errors import SlotError
+from msfs_fuse.core.mailslots import Mailslots
+from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
+from msfs_fuse.core.slot import Caller, Directory
+from msfs_fuse.fuse.nodes import RemoteDirectory, RemoteSlot
+
+_SLOT_MODE = 0o222
+
+
+class RemoteNames:
+    """Makes the nodes below `@HOST`, the same one for the same name while anybody knows it.
+
+    The kernel's memory (Inodes) and a parent directory hold nodes; this only finds them again,
+    so that asking for names that nobody uses costs nothing afterwards. Directories made by
+    users stay until rmdir.
+    """
+
+    def __init__(self, mail: Mailslots, now: Callable[[], int]) -> None:
+        self._mail = mail
+        self._now = now
+        self._nodes: WeakValueDictionary[
+            tuple[str, tuple[str, ...]], RemoteDirectory | RemoteSlot
+        ] = WeakValueDictionary()
+        self._made: set[RemoteDirectory] = set()
+
+    def host(self, name: str) -> RemoteDirectory:
+        """The directory of `@HOST` in the root.
+
+        Args:
+            name: with its `@`.
+
+        Raises:
+            SlotError: ENOENT for a bare `@`.
+        """
+        host = name.removeprefix(REMOTE_MARK)
+        if not host or "\\" in host:
+            raise SlotError(errno.ENOENT)
+        return self._directory(self._mail.root, name, host, ())
+
+    def find(self, parent: RemoteDirectory, name: str) -> RemoteDirectory | RemoteSlot:
+        """What `name` in `parent` is: a directory somebody made, or else a slot.
+
+        Raises:
+            SlotError: ENAMETOOLONG; EINVAL for what no mailslot can be called.
+        """
+        check_length(name)
+        key = (parent.host.lower(), (*parent.path, name))
+        node = self._nodes.get(key)
+        if node is None:
+            node = self._nodes[key] = self._slot(parent, name)
+        return node
+
+    def mkdir(self, parent: RemoteDirectory, name: str, caller: Caller) -> RemoteDirectory:
+        """Make a directory, a prefix to the names below it.
+
+        Raises:
+            SlotError: EEXIST; EDQUOT; EINVAL for a name with a backslash; ENAMETOOLONG.
+        """
+        check_length(name)
+        if "\\" in name:
+            raise SlotError(errno.EINVAL)
+        if name in parent.children:
+            raise SlotError(errno.EEXIST)
+        self._mail.charge(caller.uid)
+        path = (*parent.path, name)
+        self._nodes.pop((parent.host.lower(), path), None)  # it was a slot until now
+        directory = self._directory(parent, name, parent.host, path)
+        directory.uid, directory.gid = caller.uid, caller.gid
+        parent.children[name] = directory
+        self._made.add(directory)
+        return directory
+
+    def rmdir(self, parent: RemoteDirectory, name: str, caller: Caller) -> None:
+        """Remove a directory that somebody made.
+
+        Raises:
+            SlotError: ENOENT, ENOTEMPTY; EPERM for another user's directory.
+        """
+        directory = parent.children.get(name)
+        if not isinstance(directory, RemoteDirectory):
+            raise SlotError(errno.ENOENT)
+        if caller.uid not in (directory.uid, 0):
+            raise SlotError(errno.EPERM)
+        if directory.children:
+            raise SlotError(errno.ENOTEMPTY)
+        del parent.children[name]
+        self._nodes.pop((directory.host.lower(), directory.path), None)
+        self._made.discard(directory)
+        self._mail.discharge(directory.uid)
+
+    def _directory(
+        self, parent: Directory, name: str, host: str, path: tuple[str, ...]
+    ) -> RemoteDirectory:
+        key = (host.lower(), path)
+        node = self._nodes.get(key)
+        if isinstance(node, RemoteDirectory):
+            return node
+        root, now = self._mail.root, self._now()
+        node = RemoteDirectory(
+            self._mail.new_id(),
+            name,
+            parent,
+            root.uid,
+            root.gid,
+            root.mode,
+            now,
+            now,
+            now,
+            host=host,
+            path=path,
+        )
+        self._nodes[key] = node
+        return node
+
+    def _slot(self, parent: RemoteDirectory, name: str) -> RemoteSlot:
+        try:
+            address = Address(parent.host, (*parent.path, *name.split("\\")))
+        except ValueError:
+            raise SlotError(errno.EINVAL) from None
+        root, now = self._mail.root, self._now()
+        return RemoteSlot(
+            self._mail.new_id(),
+            name,
+            parent,
+            root.uid,
+            root.gid,
+            _SLOT_MODE,
+            now,
+            now,
+            now,
+            address=address,
+        )

@@ -1,0 +1,65 @@
+"""The one FUSE session of this process: pyfuse3's module-level functions with our rules."""
+
+import errno
+import os
+import tempfile
+
+import pyfuse3
+
+from msfs_fuse.fuse import interpose
+from msfs_fuse.fuse.operations import Operations
+
+
+class MountError(Exception):
+    """The kernel or fusermount3 refused; the message is its reason."""
+
+
+class Session:
+    """A mount from here to close().
+
+    Raises:
+        MountError: it could not be mounted.
+        InterposeError: the C extension did not take.
+    """
+
+    def __init__(self, operations: Operations, mountpoint: str, options: set[str]) -> None:
+        self._operations = operations
+        interpose.check_loaded()
+        interpose.set_handlers(operations.on_read, operations.reads.interrupt)
+        _init(operations, mountpoint, options)
+        try:
+            interpose.check_session()
+        except interpose.InterposeError:
+            pyfuse3.close()
+            raise
+
+    async def serve(self) -> None:
+        """Answer requests until stop(), or until the mount is taken away."""
+        # One task: no handler ever waits, so there is nothing for a second one to do.
+        await pyfuse3.main(min_tasks=1, max_tasks=1)
+
+    def stop(self) -> None:
+        """Answer every read that waits with an error, and have serve() return."""
+        self._operations.reads.close(errno.ESHUTDOWN)
+        pyfuse3.terminate()
+
+    def close(self) -> None:
+        """Unmount, whoever has files open."""
+        self._operations.reads.close(errno.ESHUTDOWN)
+        pyfuse3.close()
+
+
+def _init(operations: Operations, mountpoint: str, options: set[str]) -> None:
+    """Call pyfuse3.init() and keep what libfuse and fusermount3 say about it on stderr."""
+    with tempfile.TemporaryFile() as said:
+        stderr = os.dup(2)
+        os.dup2(said.fileno(), 2)
+        try:
+            pyfuse3.init(operations, mountpoint, options)
+        except RuntimeError as error:
+            said.seek(0)
+            lines = said.read().decode(errors="replace").splitlines()
+            raise MountError(next((each for each in lines if each), str(error))) from None
+        finally:
+            os.dup2(stderr, 2)
+            os.close(stderr)

@@ -1,0 +1,150 @@
+"""Where mailslots are mounted, whether they live, and how they go."""
+
+import errno
+import os
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+
+from msfs_fuse.config import FILESYSTEM_TYPE
+from msfs_fuse.core.names import CONTROL_DIRECTORY
+from msfs_fuse.errors import CommandError, Exit
+
+ENVIRONMENT = "MSFS_MOUNT"
+
+# A mount that does not answer a stat(2) within this many seconds hangs.
+_STAT_TIMEOUT = 3.0
+_GONE_TIMEOUT = 5.0
+
+
+@dataclass(frozen=True)
+class Mount:
+    """One line of /proc/self/mountinfo."""
+
+    path: str
+    fstype: str
+    device: str  # "major:minor", the name of its directory below /sys/fs/fuse/connections
+
+
+def _unescape(text: str) -> str:
+    return os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda m: bytes([int(m[1], 8)]), os.fsencode(text)))
+
+
+def mount_table() -> list[Mount]:
+    """All mounts, the newest last."""
+    mounts = []
+    with open("/proc/self/mountinfo", errors="surrogateescape") as file:
+        for line in file:
+            before, _, after = line.rstrip("\n").partition(" - ")
+            words = before.split(" ")
+            mounts.append(Mount(_unescape(words[4]), after.split(" ")[0], words[2]))
+    return mounts
+
+
+def mount_at(path: str) -> Mount | None:
+    """The mount whose mount point is `path`, an absolute path; the topmost one."""
+    return next((each for each in reversed(mount_table()) if each.path == path), None)
+
+
+def our_mounts() -> list[Mount]:
+    """The mailslot mounts, live or dead."""
+    return [each for each in mount_table() if each.fstype == FILESYSTEM_TYPE]
+
+
+def is_alive(path: str) -> bool:
+    """Whether somebody serves the mount at `path`.
+
+    Asked from a child process: who touches a mount that hangs, hangs.
+    """
+    probe = subprocess.Popen(
+        ["stat", "-c", "", "--", path], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+    )
+    try:
+        _, message = probe.communicate(timeout=_STAT_TIMEOUT)
+    except subprocess.TimeoutExpired:
+        probe.kill()
+        return False
+    return os.strerror(errno.ENOTCONN).encode() not in message
+
+
+def find_mount(option: str | None) -> str:
+    """The mount point to use: the option, $MSFS_MOUNT, or the only mailslot mount there is.
+
+    Raises:
+        CommandError: there is none, or more than one to choose from.
+    """
+    chosen = option or os.environ.get(ENVIRONMENT)
+    if chosen:
+        path = os.path.abspath(chosen)
+        found = mount_at(path) or mount_at(os.path.realpath(path))
+        if found is None or found.fstype != FILESYSTEM_TYPE:
+            raise CommandError(
+                f"no mailslots are mounted at {path} (msfs mount {path})", Exit.NO_MOUNT
+            )
+        return found.path
+    paths = sorted({each.path for each in our_mounts()})
+    if not paths:
+        raise CommandError("no mailslots are mounted here (msfs mount DIR)", Exit.NO_MOUNT)
+    if len(paths) > 1:
+        raise CommandError(
+            f"mailslots are mounted at {' and '.join(paths)}: choose one with --mount DIR "
+            f"or ${ENVIRONMENT}",
+            Exit.NO_MOUNT,
+        )
+    return paths[0]
+
+
+def _run(*command: str) -> str | None:
+    """Run a command; its complaint if it failed."""
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return f"{command[0]} is not installed"
+    if done.returncode == 0:
+        return None
+    return (done.stderr.strip() or f"exit code {done.returncode}").splitlines()[-1]
+
+
+def detach(path: str, *, lazy: bool) -> None:
+    """Unmount `path`; `lazy` takes it away even if it is busy or dead.
+
+    Raises:
+        CommandError: it stays.
+    """
+    if os.geteuid() == 0:
+        # -i: there is no helper to ask, and one from another installation is not ours to run.
+        complaint = _run("umount", "-i", *(["-l"] if lazy else []), "--", path)
+    else:
+        complaint = _run("fusermount3", "-u", *(["-z"] if lazy else []), "--", path)
+    if complaint is not None:
+        hint = "" if lazy else f" (in use? msfs umount -l {path})"
+        raise CommandError(f"cannot unmount {path}: {complaint}{hint}")
+
+
+def daemon_of(path: str) -> int | None:
+    """The process that serves the mount, None if it cannot be told."""
+    try:
+        with open(os.path.join(path, CONTROL_DIRECTORY, "status")) as file:
+            match = re.search(r"^pid: (\d+)$", file.read(), re.MULTILINE)
+    except OSError:
+        return None
+    return int(match[1]) if match else None
+
+
+def wait_gone(pid: int) -> None:
+    """Wait for a daemon to end after its mount is gone, for a few seconds at most."""
+    deadline = time.monotonic() + _GONE_TIMEOUT
+    while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def abort(mount: Mount) -> bool:
+    """Cut a mount's connection, which frees whoever waits on it. Needs root and fusectl."""
+    minor = mount.device.partition(":")[2]
+    try:
+        with open(f"/sys/fs/fuse/connections/{minor}/abort", "w") as file:
+            file.write("1")
+    except OSError:
+        return False
+    return True
