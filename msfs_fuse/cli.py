@@ -48,11 +48,12 @@ def _mount(args: argparse.Namespace) -> Exit:
 
 def _umount(args: argparse.Namespace) -> Exit:
     from msfs_fuse import mounts
+    from msfs_fuse.config import FILESYSTEM_TYPE
 
     path = os.path.realpath(os.path.dirname(os.path.abspath(args.directory)))
     path = os.path.join(path, os.path.basename(os.path.abspath(args.directory)))
     mount = mounts.mount_at(path)
-    if mount is None or mount.fstype != mounts.FILESYSTEM_TYPE:
+    if mount is None or mount.fstype != FILESYSTEM_TYPE:
         raise CommandError(f"no mailslots are mounted at {path}", Exit.NO_MOUNT)
     pid = mounts.daemon_of(path) if mounts.is_alive(path) else None
     mounts.detach(path, lazy=args.lazy)

@@ -11,7 +11,7 @@ FILESYSTEM_TYPE = "fuse.msfs"
 
 # What mount(8) and fstab may add, passed on to the kernel by libfuse as they are.
 _KERNEL_OPTIONS = frozenset(
-    "rw nosuid suid nodev dev noexec exec noatime atime sync async dirsync".split()
+    "rw,nosuid,suid,nodev,dev,noexec,exec,noatime,atime,sync,async,dirsync".split(",")  # noqa: SIM905
 )
 
 _SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}

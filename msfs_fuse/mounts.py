@@ -132,10 +132,18 @@ def daemon_of(path: str) -> int | None:
     return int(match[1]) if match else None
 
 
+def _is_running(pid: int) -> bool:
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            return file.read().rpartition(b") ")[2][:1] != b"Z"
+    except OSError:
+        return False
+
+
 def wait_gone(pid: int) -> None:
     """Wait for a daemon to end after its mount is gone, for a few seconds at most."""
     deadline = time.monotonic() + _GONE_TIMEOUT
-    while os.path.exists(f"/proc/{pid}") and time.monotonic() < deadline:
+    while _is_running(pid) and time.monotonic() < deadline:
         time.sleep(0.01)
 
 

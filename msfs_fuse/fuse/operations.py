@@ -50,9 +50,10 @@ class Listing(NamedTuple):
     entries: list[tuple[str, Node]]
 
 
-def handler(
-    method: Callable[Concatenate["Operations", _P], _R],
-) -> Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]:
+_Handler = Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]
+
+
+def handler(method: Callable[Concatenate["Operations", _P], _R]) -> _Handler[_P, _R]:
     """Make a request handler of a plain method.
 
     What the core refuses becomes an error code; any other exception would end the mount, so it
@@ -60,7 +61,7 @@ def handler(
     """
 
     @functools.wraps(method)
-    async def guarded(self: "Operations", *args: _P.args, **kwargs: _P.kwargs) -> _R:
+    async def guarded(self: "Operations", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
         try:
             return method(self, *args, **kwargs)
         except SlotError as error:
@@ -233,7 +234,7 @@ class Operations(pyfuse3.Operations):
         directory = self._inodes[inode]
         if not isinstance(directory, Directory):
             raise SlotError(errno.ENOTDIR)
-        entries = [(".", directory), ("..", directory.parent or directory)]
+        entries: list[tuple[str, Node]] = [(".", directory), ("..", directory.parent or directory)]
         if directory is self._mail.root:
             entries.append((self._control.name, self._control))
         entries += directory.children.items()

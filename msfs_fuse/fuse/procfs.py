@@ -62,6 +62,7 @@ def is_whole_write(tid: int, size: int, max_pages: int) -> bool:
         with open(f"/proc/{tid}/mem", "rb", buffering=0) as memory:
             memory.seek(address)
             vector = memory.read(segments * _IOVEC.size)
-        return sum(length for _, length in _IOVEC.iter_unpack(vector)) == size
+        lengths: list[int] = [length for _, length in _IOVEC.iter_unpack(vector)]
+        return sum(lengths) == size
     except (OSError, ValueError, IndexError, struct.error):
         return True

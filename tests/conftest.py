@@ -1,0 +1,115 @@
+"""A real mount for each test, served by another process, and gone afterwards whatever happens."""
+
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+START_TIMEOUT = 15.0
+
+
+@dataclass
+class Mount:
+    """A live mount.
+
+    Attributes:
+        path: the mount point.
+        daemon: the process that serves it.
+        log: what the daemon said.
+    """
+
+    path: Path
+    daemon: "subprocess.Popen[bytes]"
+    log: Path
+
+    def __truediv__(self, name: str) -> Path:
+        return self.path / name
+
+    def status(self) -> dict[str, str]:
+        """What `.msfs/status` says."""
+        lines = (self.path / ".msfs/status").read_text().splitlines()
+        return dict(line.split(": ", 1) for line in lines)
+
+    def attribute(self, name: str, attribute: str) -> str:
+        """An extended attribute of a slot."""
+        return os.getxattr(self.path / name, f"user.mailslot.{attribute}").decode()
+
+    def set_attribute(self, name: str, attribute: str, value: str) -> None:
+        """Set an extended attribute of a slot."""
+        os.setxattr(self.path / name, f"user.mailslot.{attribute}", value.encode())
+
+
+def is_mounted(path: Path) -> bool:
+    return f" {path} " in Path("/proc/self/mountinfo").read_text()
+
+
+def force_unmount(path: Path) -> None:
+    """Take a mount away, live or dead, used or not."""
+    command = ["umount", "-i", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
+    while is_mounted(path):
+        subprocess.run([*command, str(path)], check=True, timeout=10)
+
+
+MountFactory = Callable[..., Mount]
+
+
+@pytest.fixture
+def mount_with(tmp_path: Path) -> Iterator[MountFactory]:
+    """Make mounts: `mount_with("strict", "max_messages=3", allow_log="Traceback")`.
+
+    The daemon's log must be free of warnings, errors and tracebacks, but for the lines that hold
+    `allow_log`.
+    """
+    with contextlib.ExitStack() as stack:
+        yield lambda *options, **named: stack.enter_context(_mounted(tmp_path, options, **named))
+
+
+@contextlib.contextmanager
+def _mounted(
+    tmp_path: Path,
+    options: tuple[str, ...],
+    *,
+    program: tuple[str, ...] = ("-m", "msfs_fuse"),
+    allow_log: str | None = None,
+) -> Iterator[Mount]:
+    number = len(list(tmp_path.glob("mailslot*")))
+    path = tmp_path / f"mailslot{number}"
+    path.mkdir()
+    log = tmp_path / f"daemon{number}.log"
+    command = [sys.executable, *program, "mount", "-f", "-o", ",".join(options), str(path)]
+    with log.open("wb") as output:
+        daemon = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + START_TIMEOUT
+        while not is_mounted(path):
+            assert daemon.poll() is None, log.read_text()
+            assert time.monotonic() < deadline, log.read_text()
+            time.sleep(0.01)
+        yield Mount(path, daemon, log)
+    finally:
+        if daemon.poll() is None:
+            daemon.send_signal(signal.SIGTERM)
+        try:
+            daemon.wait(5)
+        except subprocess.TimeoutExpired:
+            daemon.kill()
+            daemon.wait(5)
+            raise
+        finally:
+            force_unmount(path)
+    if allow_log is None:
+        said = log.read_text()
+        assert not any(word in said for word in ("WARNING", "ERROR", "CRITICAL", "Traceback")), said
+
+
+@pytest.fixture
+def mount(mount_with: MountFactory) -> Mount:
+    """A mount with default options, open to other users if the tests run as root."""
+    return mount_with(*(["allow_other"] if os.geteuid() == 0 else []))
