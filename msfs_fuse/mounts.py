@@ -24,7 +24,8 @@ class Mount:
 
     path: str
     fstype: str
-    device: str  # "major:minor", the name of its directory below /sys/fs/fuse/connections
+    device: str  # "major:minor"; the minor names a directory below /sys/fs/fuse/connections
+    owner: int | None  # who mounted it, for FUSE
 
 
 def _unescape(text: str) -> str:
@@ -38,7 +39,15 @@ def mount_table() -> list[Mount]:
         for line in file:
             before, _, after = line.rstrip("\n").partition(" - ")
             words = before.split(" ")
-            mounts.append(Mount(_unescape(words[4]), after.split(" ")[0], words[2]))
+            owner = re.search(r"\buser_id=(\d+)", after)
+            mounts.append(
+                Mount(
+                    _unescape(words[4]),
+                    after.split(" ")[0],
+                    words[2],
+                    int(owner[1]) if owner else None,
+                )
+            )
     return mounts
 
 
@@ -57,8 +66,13 @@ def is_alive(path: str) -> bool:
 
     Asked from a child process: who touches a mount that hangs, hangs.
     """
+    # With a format that needs nothing of the file, stat(1) would ask for nothing, and the kernel
+    # would answer that by itself.
     probe = subprocess.Popen(
-        ["stat", "-c", "", "--", path], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE
+        ["stat", "-c", "%s", "--", path],
+        env={**os.environ, "LC_ALL": "C"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
     )
     try:
         _, message = probe.communicate(timeout=_STAT_TIMEOUT)
@@ -122,14 +136,20 @@ def detach(path: str, *, lazy: bool) -> None:
         raise CommandError(f"cannot unmount {path}: {complaint}{hint}")
 
 
-def daemon_of(path: str) -> int | None:
-    """The process that serves the mount, None if it cannot be told."""
+def daemon_of(mount: Mount) -> int | None:
+    """The process that serves a live mount, None if it cannot be told.
+
+    The mount says so itself, and anybody can mount something that lies: a process of another
+    user than the one who mounted is not believed.
+    """
     try:
-        with open(os.path.join(path, CONTROL_DIRECTORY, "status")) as file:
+        with open(os.path.join(mount.path, CONTROL_DIRECTORY, "status")) as file:
             match = re.search(r"^pid: (\d+)$", file.read(), re.MULTILINE)
+        if match and os.stat(f"/proc/{match[1]}").st_uid == mount.owner:
+            return int(match[1])
     except OSError:
-        return None
-    return int(match[1]) if match else None
+        pass
+    return None
 
 
 def _is_running(pid: int) -> bool:

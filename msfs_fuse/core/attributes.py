@@ -10,7 +10,6 @@ from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.slot import Slot
 
 PREFIX = "user.mailslot."
-SENDER_PID = PREFIX + "sender_pid"
 
 FOREVER = "forever"
 NONE = "none"
@@ -82,7 +81,7 @@ ATTRIBUTES: dict[str, Attribute] = {
     PREFIX + "network": Attribute(lambda s: "on" if s.network else "off", _set_network),
     PREFIX + "sender_host": Attribute(lambda s: s.last_sender and s.last_sender.host),
     PREFIX + "sender_uid": Attribute(lambda s: s.last_sender and str(s.last_sender.uid)),
-    SENDER_PID: Attribute(lambda s: s.last_sender and str(s.last_sender.pid)),
+    PREFIX + "sender_pid": Attribute(lambda s: s.last_sender and str(s.last_sender.pid)),
     PREFIX + "sent_at": Attribute(lambda s: s.last_sender and seconds(s.last_sent_at)),
 }
 

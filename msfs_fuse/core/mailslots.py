@@ -108,11 +108,10 @@ class Mailslots:
         """Make a directory.
 
         Raises:
-            SlotError: EEXIST, EDQUOT, or what check_new_name says.
+            SlotError: EEXIST, EDQUOT, ENOENT in a directory that is gone, or what
+                check_new_name says.
         """
-        check_new_name(name, in_root=parent is self.root)
-        if name in parent.children:
-            raise SlotError(errno.EEXIST)
+        self._check_new(parent, name)
         self.charge(caller.uid)
         directory = Directory(
             self.new_id(), name, parent, caller.uid, caller.gid, mode, now, now, now
@@ -153,7 +152,7 @@ class Mailslots:
 
     def set_owner(self, node: Node, uid: int, gid: int, now: int) -> None:
         """Change owner and group; the kernel has checked who may."""
-        if uid != node.uid and node is not self.root:
+        if uid != node.uid and self._is_charged(node):
             self.charge(uid)
             self.discharge(node.uid)
         node.uid, node.gid, node.ctime = uid, gid, now
@@ -183,11 +182,9 @@ class Mailslots:
 
         Raises:
             SlotError: EEXIST; EDQUOT at the limit of slots per user; ENOENT for a client where
-                the mount is strict; what check_new_name says.
+                the mount is strict, and in a directory that is gone; what check_new_name says.
         """
-        check_new_name(name, in_root=parent is self.root)
-        if name in parent.children:
-            raise SlotError(errno.EEXIST)
+        self._check_new(parent, name)
         if self.strict and not access.reads:
             raise SlotError(errno.ENOENT)
         self.charge(caller.uid)
@@ -233,8 +230,9 @@ class Mailslots:
             if slot.server is not None:
                 raise SlotError(errno.EACCES)
             if not slot.claimed:
+                mode = adopted_mode()
                 self.set_owner(slot, caller.uid, caller.gid, now)
-                self.set_mode(slot, adopted_mode(), now)
+                self.set_mode(slot, mode, now)
             elif caller.uid not in (slot.uid, ROOT_UID):
                 raise SlotError(errno.EACCES)
         return self._open(slot, access, caller)
@@ -425,6 +423,19 @@ class Mailslots:
             slot.server = handle
             slot.claimed = True
         return handle
+
+    def _check_new(self, parent: Directory, name: str) -> None:
+        if parent.parent is None and parent is not self.root:
+            raise SlotError(errno.ENOENT)
+        check_new_name(name, in_root=parent is self.root)
+        if name in parent.children:
+            raise SlotError(errno.EEXIST)
+
+    @staticmethod
+    def _is_charged(node: Node) -> bool:
+        # The root never is. A slot is until its last handle closes, with or without a name; what
+        # is gone may still be chowned, by a process that has it open or with O_PATH.
+        return node.handles > 0 if isinstance(node, Slot) else node.parent is not None
 
     def _removable(self, parent: Directory, name: str, caller: Caller) -> Node:
         # As in a sticky directory, which the root cannot be: see ARCHITECTURE.md.

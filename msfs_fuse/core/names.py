@@ -18,7 +18,9 @@ REMOTE_MESSAGE_SIZE = 424
 REMOTE_MARK = "@"
 CONTROL_DIRECTORY = ".msfs"
 
-_UNC = re.compile(r"\\\\(?P<host>[^\\/]+)\\mailslot\\(?P<path>.+)", re.IGNORECASE | re.DOTALL)
+_UNC = re.compile(
+    r"\\\\(?P<host>[^\\/]+)\\mailslot\\(?P<path>.+)", re.IGNORECASE | re.ASCII | re.DOTALL
+)
 
 
 def is_reserved(name: str) -> bool:
@@ -63,12 +65,16 @@ class Address:
     path: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        if self.host is not None and (not self.host or set(self.host) & set("/\\\0")):
+        # A host called "." would read as this host in UNC.
+        if self.host in ("", ".") or (self.host and set(self.host) & set("/\\\0")):
             raise ValueError(f"not a host or domain: {self.host!r}")
         if not self.path or any(
             not part or part in (".", "..") or set(part) & set("/\\\0") for part in self.path
         ):
             raise ValueError(f"not the name of a mailslot: {'/'.join(self.path)!r}")
+        # No local slot is called so, and as a path `@x/y` would mean another host.
+        if self.host is None and is_reserved(self.path[0]):
+            raise ValueError(f"a reserved name: {'/'.join(self.path)!r}")
 
     @classmethod
     def from_unc(cls, text: str) -> "Address":

@@ -79,7 +79,7 @@ def _access(flags: int) -> Access:
 
 
 def _caller(ctx: pyfuse3.RequestContext) -> Caller:
-    return Caller(ctx.uid, ctx.gid, ctx.pid)
+    return Caller(ctx.uid, ctx.gid, procfs.process_of(ctx.pid))
 
 
 class Operations(pyfuse3.Operations):
@@ -125,7 +125,10 @@ class Operations(pyfuse3.Operations):
     def lookup(
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
     ) -> pyfuse3.EntryAttributes:
-        return self._inodes.remember(self._find(self._inodes[parent_inode], os.fsdecode(name)))
+        node = self._find(self._inodes[parent_inode], os.fsdecode(name))
+        if isinstance(node, RemoteSlot) and procfs.is_making_directory(ctx.pid):
+            raise SlotError(errno.ENOENT)  # every name is there, but may become a directory
+        return self._inodes.remember(node)
 
     @handler
     def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -444,11 +447,7 @@ class Operations(pyfuse3.Operations):
     @handler
     def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         slot = self._attribute_slot(inode, errno.ENODATA)
-        text = os.fsdecode(name)
-        value = slot_attributes.get_attribute(slot, text)
-        if text == slot_attributes.SENDER_PID:
-            value = str(procfs.process_of(int(value)))
-        return os.fsencode(value)
+        return os.fsencode(slot_attributes.get_attribute(slot, os.fsdecode(name)))
 
     @handler
     def listxattr(self, inode: int, ctx: pyfuse3.RequestContext) -> list[bytes]:

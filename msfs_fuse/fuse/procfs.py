@@ -4,8 +4,10 @@ import os
 import re
 import struct
 
-# x86-64 and arm64 numbers of the calls that gather segments: writev, pwritev, pwritev2.
-_VECTORED = {"x86_64": {20, 296, 328}, "aarch64": {66, 70, 287}}.get(os.uname().machine, set())
+# Numbers of system calls: writev, pwritev, pwritev2; mkdir, mkdirat.
+_MACHINE = os.uname().machine
+_VECTORED = {"x86_64": {20, 296, 328}, "aarch64": {66, 70, 287}}.get(_MACHINE, set())
+_MKDIR = {"x86_64": {83, 258}, "aarch64": {34}}.get(_MACHINE, set())
 
 _IOVEC = struct.Struct("@PN")  # struct iovec: base, length
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
@@ -23,7 +25,8 @@ def pages_per_request() -> int:
 
 def _status_field(tid: int, field: str) -> str | None:
     try:
-        with open(f"/proc/{tid}/status") as file:
+        # The name of the process comes first, cut at 15 bytes wherever that is.
+        with open(f"/proc/{tid}/status", errors="replace") as file:
             match = re.search(rf"^{field}:\s*(\S+)", file.read(), re.MULTILINE)
     except OSError:
         return None
@@ -37,9 +40,29 @@ def umask_of(tid: int) -> int:
 
 
 def process_of(tid: int) -> int:
-    """The process that a thread belongs to; the thread id itself if it is gone."""
+    """The process that a thread belongs to; the thread id itself if it cannot be told."""
+    try:
+        os.close(os.pidfd_open(tid))  # takes none but a process's first thread
+        return tid
+    except OSError:
+        pass
     value = _status_field(tid, "Tgid")
     return int(value) if value else tid
+
+
+def _system_call(tid: int) -> tuple[int, list[int]]:
+    """Number and arguments of the system call that a thread waits in; -1 if it cannot be seen."""
+    try:
+        with open(f"/proc/{tid}/syscall", "rb") as file:
+            number, *arguments = file.read().split()
+        return int(number), [int(each, 16) for each in arguments]
+    except (OSError, ValueError):
+        return -1, []
+
+
+def is_making_directory(tid: int) -> bool:
+    """Whether a thread is in mkdir(2), which looks the name up before it makes the directory."""
+    return _system_call(tid)[0] in _MKDIR
 
 
 def is_whole_write(tid: int, size: int, max_pages: int) -> bool:
@@ -51,18 +74,17 @@ def is_whole_write(tid: int, size: int, max_pages: int) -> bool:
     """
     if size < max_pages:  # a piece has at least one byte in each of its pages
         return True
+    number, arguments = _system_call(tid)
+    if number not in _VECTORED:
+        return True
+    address, segments = arguments[1:3]
+    if 2 * segments + size // _PAGE_SIZE <= max_pages:
+        return True
     try:
-        with open(f"/proc/{tid}/syscall", "rb") as file:
-            number, *arguments = file.read().split()
-        if int(number) not in _VECTORED:
-            return True
-        address, segments = int(arguments[1], 16), int(arguments[2], 16)
-        if 2 * segments + size // _PAGE_SIZE <= max_pages:
-            return True
         with open(f"/proc/{tid}/mem", "rb", buffering=0) as memory:
             memory.seek(address)
             vector = memory.read(segments * _IOVEC.size)
         lengths: list[int] = [length for _, length in _IOVEC.iter_unpack(vector)]
         return sum(lengths) == size
-    except (OSError, ValueError, IndexError, struct.error):
+    except (OSError, struct.error):
         return True

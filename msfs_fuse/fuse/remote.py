@@ -52,9 +52,16 @@ class RemoteNames:
         check_length(name)
         key = (parent.host.lower(), (*parent.path, name))
         node = self._nodes.get(key)
-        if node is None:
-            node = self._nodes[key] = self._slot(parent, name)
+        if node is not None:
+            return node
+        path = (*parent.path, name)
+        if self._is_own(parent.host) and isinstance(self._mail.find(path), Directory):
+            return self._directory(parent, name, parent.host, path)
+        node = self._nodes[key] = self._slot(parent, name)
         return node
+
+    def _is_own(self, host: str) -> bool:
+        return host.lower() == self._mail.host.lower()
 
     def mkdir(self, parent: RemoteDirectory, name: str, caller: Caller) -> RemoteDirectory:
         """Make a directory, a prefix to the names below it.
