@@ -34,6 +34,8 @@ options for -o, separated by commas:
   max_bytes=N             bytes queued in the mount (256m)
   max_slots_per_user=N    slots and directories a user may own (4096); root is exempt
   max_waiting=N           reads that may wait in the mount (16384)
+  busy_poll=N             microseconds to look for the next request before sleeping (50);
+                          0 never; only while requests follow each other, and not on one core
   nosuid,nodev,noexec,…   as for any mount
 """
 

@@ -26,6 +26,7 @@ class Settings:
         limits: upper bounds.
         allow_other: other users may use the mount.
         strict: opening a missing slot to write does not create it.
+        busy_poll: microseconds that the daemon looks for the next request before it sleeps.
         debug: libfuse and pyfuse3 tell each request on stderr.
         kernel_options: generic mount options.
     """
@@ -34,6 +35,7 @@ class Settings:
     limits: Limits = field(default_factory=Limits)
     allow_other: bool = False
     strict: bool = False
+    busy_poll: int = 50
     debug: bool = False
     kernel_options: frozenset[str] = frozenset()
 
@@ -64,10 +66,13 @@ def parse_options(mountpoint: str, words: list[str], *, debug: bool = False) -> 
     limits: dict[str, int] = {}
     flags: dict[str, bool] = {}
     kernel_options: set[str] = set()
+    busy_poll = Settings.busy_poll
     for option in filter(None, ",".join(words).split(",")):
         name, equals, value = option.partition("=")
         if name in limit_names:
             limits[name] = _number(name, value)
+        elif name == "busy_poll":
+            busy_poll = _number(name, value)
         elif name in ("allow_other", "strict") and not equals:
             flags[name] = True
         elif option in _KERNEL_OPTIONS:
@@ -85,6 +90,7 @@ def parse_options(mountpoint: str, words: list[str], *, debug: bool = False) -> 
         checked,
         allow_other=flags.get("allow_other", False),
         strict=flags.get("strict", False),
+        busy_poll=busy_poll,
         debug=debug,
         kernel_options=frozenset(kernel_options),
     )

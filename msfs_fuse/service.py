@@ -66,7 +66,9 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
     )
     operations = Operations(mail, settings.mountpoint)
     try:
-        session = Session(operations, settings.mountpoint, settings.fuse_options())
+        session = Session(
+            operations, settings.mountpoint, settings.fuse_options(), settings.busy_poll
+        )
     except (MountError, InterposeError) as error:
         raise CommandError(f"cannot mount {settings.mountpoint}: {error}") from None
     try:

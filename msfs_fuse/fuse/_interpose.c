@@ -1,5 +1,5 @@
 /*
- * _interpose: three things that pyfuse3 3.5 has no way to say to libfuse.
+ * _interpose: what pyfuse3 3.5 has no way to say to libfuse.
  *
  *   1. A read that waits can be interrupted (fuse_req_interrupt_func), is told the O_NONBLOCK of
  *      this very call, and is answered from wherever the message comes, with no task held for it.
@@ -7,6 +7,8 @@
  *      a handle does not wait for the read that waits on the same handle.
  *   3. The kernel may have any number of background requests (RELEASE) under way, so that a
  *      process which dies with a hundred handles leaves no slot behind for the next `ls`.
+ *
+ * And two details of the session: its descriptor may be non-blocking, and splice is off.
  *
  * How: the object is loaded with RTLD_GLOBAL before pyfuse3, defines the functions of libfuse
  * that pyfuse3 calls to make a session and to answer OPEN and CREATE, and calls the real ones.
@@ -248,6 +250,21 @@ struct fuse_session *hook_session_new_versioned(struct fuse_args *args,
                                  void *, void *) = libfuse("fuse_session_new_versioned");
     op = hooked_operations(op, &op_size);
     return real ? real(args, op, op_size, version, userdata) : NULL;
+}
+
+/* A request may be taken back (its process was killed) between poll(2) and read(2), so the
+ * descriptor does not block; pyfuse3 knows EINTR as a reason to wait again, but not EAGAIN. */
+int hook_receive_buf(struct fuse_session *session, struct fuse_buf *buffer)
+    EXPORTED("fuse_session_receive_buf");
+
+int hook_receive_buf(struct fuse_session *session, struct fuse_buf *buffer)
+{
+    static int (*real)(struct fuse_session *, struct fuse_buf *);
+
+    if (real == NULL)
+        real = libfuse("fuse_session_receive_buf");
+    int result = real(session, buffer);
+    return result == -EAGAIN ? -EINTR : result;
 }
 
 /* A file that its handler calls not seekable is opened as a stream. */

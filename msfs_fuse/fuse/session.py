@@ -6,7 +6,7 @@ import tempfile
 
 import pyfuse3
 
-from msfs_fuse.fuse import interpose
+from msfs_fuse.fuse import busypoll, interpose
 from msfs_fuse.fuse.operations import Operations
 
 
@@ -17,13 +17,20 @@ class MountError(Exception):
 class Session:
     """A mount from here to close().
 
+    Args:
+        options: for libfuse.
+        busy_poll: microseconds to look for the next request before sleeping.
+
     Raises:
         MountError: it could not be mounted.
         InterposeError: the C extension did not take.
     """
 
-    def __init__(self, operations: Operations, mountpoint: str, options: set[str]) -> None:
+    def __init__(
+        self, operations: Operations, mountpoint: str, options: set[str], busy_poll: int
+    ) -> None:
         self._operations = operations
+        self._busy_poll = busypoll.install(busy_poll)
         interpose.check_loaded()
         interpose.set_handlers(operations.on_read, operations.reads.interrupt)
         _init(operations, mountpoint, options)
@@ -41,6 +48,7 @@ class Session:
     def stop(self) -> None:
         """Answer every read that waits with an error, and have serve() return."""
         self._operations.reads.close(errno.ESHUTDOWN)
+        self._busy_poll.close()
         pyfuse3.terminate()
 
     def close(self) -> None:
