@@ -3,12 +3,13 @@
  *
  *   1. A read that waits can be interrupted (fuse_req_interrupt_func), is told the O_NONBLOCK of
  *      this very call, and is answered from wherever the message comes, with no task held for it.
+ *      A write, which gives that answer, is told its caller and the flags of its handle.
  *   2. Slots are streams (FOPEN_STREAM): no file position, so no lock on it, so that a write on
  *      a handle does not wait for the read that waits on the same handle.
  *   3. The kernel may have any number of background requests (RELEASE) under way, so that a
  *      process which dies with a hundred handles leaves no slot behind for the next `ls`.
  *
- * And two details of the session: its descriptor may be non-blocking, and splice is off.
+ * And two details of the session: its descriptor may be non-blocking, and requests are not spliced.
  *
  * How: the object is loaded with RTLD_GLOBAL before pyfuse3, defines the functions of libfuse
  * that pyfuse3 calls to make a session and to answer OPEN and CREATE, and calls the real ones.
@@ -33,11 +34,10 @@
 #define EXPORTED(name) __asm__(name) __attribute__((visibility("default")))
 
 static PyObject *read_handler;      /* (Request, fh, offset, size, flags, cached) -> bytes | None */
+static PyObject *write_handler;     /* (fh, offset, data, flags, tid) -> errno, 0 for done */
 static PyObject *interrupt_handler; /* (Request) -> None */
 static struct fuse_lowlevel_ops original;
 static int session_hooked;
-static pid_t writer_tid;
-static int writer_flags;
 
 /* ---- Request: one FUSE_READ that has not been answered yet ---- */
 
@@ -169,12 +169,25 @@ static void read_op(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
     PyGILState_Release(gil);
 }
 
-static void write_op(fuse_req_t req, fuse_ino_t ino, struct fuse_bufvec *data, off_t offset,
+static void write_op(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
                      struct fuse_file_info *fi)
 {
-    writer_tid = fuse_req_ctx(req)->pid;
-    writer_flags = fi->flags;
-    original.write_buf(req, ino, data, offset, fi);
+    (void)ino;
+    PyGILState_STATE gil = PyGILState_Ensure();
+    PyObject *result = PyObject_CallFunction(
+        write_handler, "KLy#ii", (unsigned long long)fi->fh, (long long)offset, data,
+        (Py_ssize_t)size, fi->flags, (int)fuse_req_ctx(req)->pid);
+    long code = result ? PyLong_AsLong(result) : -1;
+    if (code == -1) {
+        PyErr_WriteUnraisable(write_handler);
+        code = EIO;
+    }
+    Py_XDECREF(result);
+    PyGILState_Release(gil);
+    if (code)
+        fuse_reply_err(req, (int)code);
+    else
+        fuse_reply_write(req, size);
 }
 
 static void init_op(void *userdata, struct fuse_conn_info *conn)
@@ -183,8 +196,6 @@ static void init_op(void *userdata, struct fuse_conn_info *conn)
         original.init(userdata, conn);
     conn->max_background = BACKGROUND_LIMIT;
     conn->congestion_threshold = BACKGROUND_LIMIT;
-    /* Messages are small: one read(2) beats a splice into a pipe and a read out of it. */
-    conn->want &= ~(unsigned)FUSE_CAP_SPLICE_READ;
 }
 
 /* ---- libfuse's functions, as pyfuse3 finds them ---- */
@@ -218,8 +229,11 @@ static const struct fuse_lowlevel_ops *hooked_operations(const struct fuse_lowle
     hooked = original;
     hooked.init = init_op;
     hooked.read = read_op;
-    hooked.write_buf = write_op;
-    session_hooked = read_handler != NULL && original.write_buf != NULL;
+    hooked.write = write_op;
+    /* Without write_buf, libfuse does not splice requests: messages are small, and one read(2)
+     * beats a splice into a pipe and a read out of it. */
+    hooked.write_buf = NULL;
+    session_hooked = read_handler != NULL;
     return &hooked;
 }
 
@@ -345,12 +359,13 @@ int hook_reply_create(fuse_req_t req, const struct fuse_entry_param *e,
 
 static PyObject *set_handlers(PyObject *module, PyObject *args)
 {
-    PyObject *on_read, *on_interrupt;
+    PyObject *on_read, *on_write, *on_interrupt;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "OO:set_handlers", &on_read, &on_interrupt))
+    if (!PyArg_ParseTuple(args, "OOO:set_handlers", &on_read, &on_write, &on_interrupt))
         return NULL;
     Py_XSETREF(read_handler, Py_NewRef(on_read));
+    Py_XSETREF(write_handler, Py_NewRef(on_write));
     Py_XSETREF(interrupt_handler, Py_NewRef(on_interrupt));
     Py_RETURN_NONE;
 }
@@ -369,12 +384,6 @@ static PyObject *is_visible(PyObject *module, PyObject *unused)
                            dlsym(RTLD_DEFAULT, "fuse_reply_open") == (void *)hook_reply_open);
 }
 
-static PyObject *writer(PyObject *module, PyObject *unused)
-{
-    (void)module, (void)unused;
-    return Py_BuildValue("ii", (int)writer_tid, writer_flags);
-}
-
 static PyObject *libfuse_version(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
@@ -382,10 +391,9 @@ static PyObject *libfuse_version(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    {"set_handlers", set_handlers, METH_VARARGS, "Who is asked for reads and told of interrupts."},
+    {"set_handlers", set_handlers, METH_VARARGS, "Who is asked for reads and writes, and told of interrupts."},
     {"is_hooked", is_hooked, METH_NOARGS, "Whether pyfuse3's session was made through this object."},
     {"is_visible", is_visible, METH_NOARGS, "Whether this object stands before libfuse."},
-    {"writer", writer, METH_NOARGS, "Thread id and open flags behind the write being handled."},
     {"libfuse_version", libfuse_version, METH_NOARGS, "Version of the libfuse in use."},
     {NULL, NULL, 0, NULL}};
 

@@ -15,7 +15,6 @@ finally:
 
 Request = _interpose.Request
 set_handlers = _interpose.set_handlers
-writer = _interpose.writer
 libfuse_version = _interpose.libfuse_version
 
 

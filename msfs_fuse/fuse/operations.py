@@ -1,7 +1,8 @@
 """FUSE requests: each handler translates one to a call into the core, and its result to a reply.
 
 No handler waits. They are plain functions, so that none can: `handler` makes of each the
-coroutine function that pyfuse3 wants. Reads come in through `on_read`, from the C extension.
+coroutine function that pyfuse3 wants. Reads and writes come from the C extension, to `on_read`
+and `on_write`.
 """
 
 import errno
@@ -387,21 +388,31 @@ class Operations(pyfuse3.Operations):
             request.error(errno.EIO)
         return None
 
-    @handler
-    def write(self, fh: int, offset: int, data: bytes) -> int:
-        handle = self._files[fh]
-        assert isinstance(handle, Handle)
-        size = len(data)
-        tid, flags = interpose.writer()
-        # A stream has no offsets, but the second piece of a split write has one. On an O_APPEND
-        # handle the kernel counts from what it takes for the file's size.
-        if (offset and not flags & os.O_APPEND) or (
-            size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages)
-        ):
-            raise SlotError(errno.EMSGSIZE)
-        deliver(self._mail.enqueue(handle.slot, data, handle.sender, time.time_ns()))
-        self._polls.wake(handle.slot)
-        return size
+    def on_write(self, fh: int, offset: int, data: bytes, flags: int, tid: int) -> int:
+        """Answer FUSE_WRITE: 0 when all of it is taken, or an error code.
+
+        Args:
+            flags: of the handle, as they are now.
+            tid: the thread that writes.
+        """
+        try:
+            handle = self._files[fh]
+            assert isinstance(handle, Handle)
+            size = len(data)
+            # A stream has no offsets, but the second piece of a split write has one. On an
+            # O_APPEND handle the kernel counts from what it takes for the file's size.
+            if (offset and not flags & os.O_APPEND) or (
+                size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages)
+            ):
+                raise SlotError(errno.EMSGSIZE)
+            deliver(self._mail.enqueue(handle.slot, data, handle.sender, time.time_ns()))
+            self._polls.wake(handle.slot)
+        except SlotError as error:
+            return error.errno
+        except Exception:
+            log.exception("write failed")
+            return errno.EIO
+        return 0
 
     @handler
     def poll(

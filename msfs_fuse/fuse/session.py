@@ -32,7 +32,7 @@ class Session:
         self._operations = operations
         self._busy_poll = busypoll.install(busy_poll)
         interpose.check_loaded()
-        interpose.set_handlers(operations.on_read, operations.reads.interrupt)
+        interpose.set_handlers(operations.on_read, operations.on_write, operations.reads.interrupt)
         _init(operations, mountpoint, options)
         try:
             interpose.check_session()
