@@ -281,10 +281,12 @@ int hook_receive_buf(struct fuse_session *session, struct fuse_buf *buffer)
     return result == -EAGAIN ? -EINTR : result;
 }
 
-/* A file that its handler calls not seekable is opened as a stream. */
+/* A file that its handler calls not seekable is opened as a stream. It has nothing to flush:
+ * a shell's redirection would send two FLUSHes. */
 static struct fuse_open_out stream_open_out(const struct fuse_file_info *fi)
 {
-    struct fuse_open_out out = {.fh = fi->fh, .open_flags = FOPEN_STREAM | FOPEN_NONSEEKABLE};
+    struct fuse_open_out out = {.fh = fi->fh,
+                                .open_flags = FOPEN_STREAM | FOPEN_NONSEEKABLE | FOPEN_NOFLUSH};
 
     if (fi->direct_io)
         out.open_flags |= FOPEN_DIRECT_IO;

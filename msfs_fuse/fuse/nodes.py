@@ -11,6 +11,13 @@ from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.names import Address
 from msfs_fuse.core.slot import Directory, Node, Slot
 
+# How long the kernel may believe attributes, in seconds. A file's only from the lookup to the
+# permission check of the same open(2), which would otherwise ask again; what reads and writes
+# change, the kernel asks for anyway. A directory's mode and owner change only by the kernel's
+# doing.
+_FILE_TIMEOUT = 0.001
+_DIRECTORY_TIMEOUT = 1.0
+
 
 @dataclass(slots=True, eq=False)
 class ControlDirectory(Directory):
@@ -51,13 +58,15 @@ class RemoteSlot(Node):
 def attributes(node: Node) -> pyfuse3.EntryAttributes:
     """The reply to stat(2).
 
-    The size is always 0 and nothing is cached: with a size, splice(2) would read through the
-    page cache, and names come and go without the kernel's doing.
+    The size is always 0: with a size, splice(2) would read through the page cache. No name is
+    cached, since names come and go without the kernel's doing.
     """
+    is_directory = isinstance(node, Directory)
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = node.id
-    entry.entry_timeout = entry.attr_timeout = 0
-    entry.st_mode = node.mode | (stat.S_IFDIR if isinstance(node, Directory) else stat.S_IFREG)
+    entry.entry_timeout = 0
+    entry.attr_timeout = _DIRECTORY_TIMEOUT if is_directory else _FILE_TIMEOUT
+    entry.st_mode = node.mode | (stat.S_IFDIR if is_directory else stat.S_IFREG)
     # A directory has one link whatever is in it, as on btrfs: find(1) then counts for itself.
     entry.st_nlink = 0 if node.parent is None and isinstance(node, Slot) else 1
     entry.st_uid = node.uid
