@@ -36,6 +36,7 @@ _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 _PERMISSIONS = 0o7777
+_DOTS = (b".", b"..")
 _NEW_SLOT_MODE = 0o666
 
 
@@ -43,12 +44,6 @@ class Snapshot(NamedTuple):
     """An open control file: what it held when it was opened."""
 
     data: bytes
-
-
-class Listing(NamedTuple):
-    """An open directory: what it held when it was opened."""
-
-    entries: list[tuple[str, Node]]
 
 
 _Handler = Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]
@@ -102,7 +97,7 @@ class Operations(pyfuse3.Operations):
         self._remote = RemoteNames(mail, time.time_ns)
         self._control = control_directory(mail, mountpoint, time.time_ns())
         self._files: dict[int, Handle | Snapshot] = {}
-        self._listings: dict[int, Listing] = {}
+        self._listings: dict[int, list[Node]] = {}  # as they were when opened
         self._handle_numbers = itertools.count(1)
         self._max_pages = procfs.pages_per_request()
 
@@ -238,25 +233,25 @@ class Operations(pyfuse3.Operations):
         directory = self._inodes[inode]
         if not isinstance(directory, Directory):
             raise SlotError(errno.ENOTDIR)
-        entries: list[tuple[str, Node]] = [(".", directory), ("..", directory.parent or directory)]
+        nodes: list[Node] = [directory, directory.parent or directory]
         if directory is self._mail.root:
-            entries.append((self._control.name, self._control))
-        entries += directory.children.items()
+            nodes.append(self._control)
+        nodes += directory.children.values()
         number = next(self._handle_numbers)
-        self._listings[number] = Listing(entries)
+        self._listings[number] = nodes
         return number
 
     @handler
     def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        entries = self._listings[fh].entries
-        for position in range(start_id, len(entries)):
-            name, node = entries[position]
+        nodes = self._listings[fh]
+        for position in range(start_id, len(nodes)):
+            node = nodes[position]
             if node.parent is None and isinstance(node, Slot):
                 continue  # has lost its name since
-            entry = attributes(node)
-            if not pyfuse3.readdir_reply(token, os.fsencode(name), entry, position + 1):
+            name = _DOTS[position] if position < len(_DOTS) else os.fsencode(node.name)
+            if not pyfuse3.readdir_reply(token, name, attributes(node), position + 1):
                 return
-            if name not in (".", ".."):  # the kernel does not count these
+            if position >= len(_DOTS):  # the kernel does not count these
                 self._inodes.remember(node)
 
     @handler
