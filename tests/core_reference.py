@@ -16,6 +16,7 @@ Path = tuple[str, ...]
 Answer = tuple[int, bytes | None, int]  # token, data, error code
 
 ROOT = 0
+REVIVAL = 100_000_000  # nanoseconds
 
 
 class Refused(Exception):
@@ -80,6 +81,9 @@ class Slot(Node):
     short_read_fails: bool = False
     claimed: bool = False
     server: "Handle | None" = None
+    grave: Path | None = None
+    buried_in: Node | None = None
+    died_at: int = 0
     handles: list["Handle"] = field(default_factory=list)
     messages: list[Message] = field(default_factory=list)
     waiting: list[Read] = field(default_factory=list)
@@ -186,8 +190,10 @@ class Reference:
         now: int,
         adopted_mode: Callable[[], int],
     ) -> Handle:
-        refuse(errno.ESTALE, when=not slot.handles)
-        if access.reads:
+        if not slot.handles:
+            refuse(errno.ESTALE, when=access.reads or now - slot.died_at > REVIVAL)
+            self._revive(slot, now)
+        elif access.reads:
             refuse(errno.EACCES, when=slot.server is not None)
             refuse(errno.EACCES, when=slot.claimed and caller.uid not in (slot.uid, ROOT))
             if not slot.claimed:
@@ -208,6 +214,8 @@ class Reference:
             return answers, False, 0
         unread = len(slot.messages)
         slot.messages = []
+        slot.grave, slot.died_at = slot.path, now
+        slot.buried_in = self.named(slot.path[:-1]) if slot.path is not None else None
         self._take_name(slot, now)
         self.counts["messages_unread"] += unread
         return answers, True, unread
@@ -300,6 +308,18 @@ class Reference:
         if access.reads:
             slot.server, slot.claimed = handle, True
         return handle
+
+    def _revive(self, slot: Slot, now: int) -> None:
+        if slot.grave is None:
+            raise Refused(errno.ESTALE)
+        parent = self.named(slot.grave[:-1])
+        # A directory made anew under the name of the grave's is another one.
+        refuse(errno.ESTALE, when=parent is None or parent is not slot.buried_in)
+        refuse(errno.ESTALE, when=self.named(slot.grave) is not None)
+        self._check_quota(slot.uid)
+        slot.path = slot.grave
+        assert parent
+        self._touch(parent, now)
 
     def _new_path(self, parent: Directory, name: str) -> Path:
         refuse(errno.ENOENT, when=parent.path is None)

@@ -123,7 +123,28 @@ def test_what_is_gone_cannot_be_opened(mail: Mailslots) -> None:
     server = create(mail)
     mail.close_handle(server, 2)
     with refused(errno.ESTALE):
-        reopen(mail, server, WRITES)
+        reopen(mail, server, READS, now=3)
+    with refused(errno.ESTALE):
+        reopen(mail, server, WRITES, now=3 + 100_000_000)
+
+
+def test_a_client_that_comes_just_after_the_last_close_came_before_it(mail: Mailslots) -> None:
+    """Else `echo > slot` would fail where slots come and go between a lookup and an open."""
+    server = create(mail)
+    mail.close_handle(server, 2)
+    client = reopen(mail, server, WRITES, now=3)
+    assert mail.find(("slot",)) is client.slot
+    assert mail.slots == 1
+    mail.close_handle(client, 4)
+    assert (mail.find(("slot",)), mail.slots) == (None, 0)
+
+
+def test_a_name_given_away_brings_no_dead_slot_back(mail: Mailslots) -> None:
+    server = create(mail)
+    mail.close_handle(server, 2)
+    create(mail)
+    with refused(errno.ESTALE):
+        reopen(mail, server, WRITES, now=3)
 
 
 def test_reads_that_wait_end_with_their_handle(mail: Mailslots) -> None:

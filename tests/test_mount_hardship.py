@@ -210,8 +210,7 @@ def test_sigterm_ends_a_busy_mount_cleanly(mount: Mount) -> None:
         assert output_of(waiters) == "['ESHUTDOWN'] 50"
         with pytest.raises(OSError, match="not connected"):
             os.write(client, b"x")
-        with pytest.raises(OSError, match="not connected"):
-            os.close(client)
+        os.close(client)
 
 
 def test_umount_from_outside_ends_the_daemon(mount: Mount) -> None:
@@ -233,8 +232,7 @@ def test_a_dead_mount_is_repaired(mount: Mount) -> None:
         os.write(fresh, b"as new")
         assert os.read(fresh, 10) == b"as new"
         os.close(fresh)
-        with pytest.raises(OSError, match="not connected"):
-            os.close(server)
+        os.close(server)
         assert msfs("umount", mount.path).returncode == 0
     finally:
         force_unmount(mount.path)

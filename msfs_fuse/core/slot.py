@@ -84,6 +84,8 @@ class Slot(Node):
         server: the handle that may read, while there is one.
         claimed: has had a server. Until then the first process to read becomes it.
         handles: open handles of any kind.
+        grave: the directory that it died in, unless it had lost its name before.
+        died_at: when, in nanoseconds.
         messages: what is queued, the oldest first.
         offset: how many bytes of the oldest message have been read.
         size: bytes queued, in full messages.
@@ -98,6 +100,8 @@ class Slot(Node):
     server: "Handle | None" = None
     claimed: bool = False
     handles: int = 0
+    grave: Directory | None = None
+    died_at: int = 0
     messages: deque[Message] = field(default_factory=deque)
     offset: int = 0
     size: int = 0
