@@ -436,7 +436,7 @@ class Mailslots:
             or grave is None
             or slot.name in grave.children
             or not self._is_attached(grave)
-            or now - slot.died_at > _REVIVAL
+            or not 0 <= now - slot.died_at <= _REVIVAL  # clocks may step back
         ):
             raise SlotError(errno.ESTALE)
         self.charge(slot.uid)

@@ -196,6 +196,9 @@ static void init_op(void *userdata, struct fuse_conn_info *conn)
         original.init(userdata, conn);
     conn->max_background = BACKGROUND_LIMIT;
     conn->congestion_threshold = BACKGROUND_LIMIT;
+    /* With it, io_submit(2) leaves reads with us that nothing interrupts, and a process that is
+     * killed waits for them in the kernel for ever. */
+    conn->want &= ~(unsigned)FUSE_CAP_ASYNC_DIO;
 }
 
 /* ---- libfuse's functions, as pyfuse3 finds them ---- */

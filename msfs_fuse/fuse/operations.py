@@ -11,7 +11,6 @@ import itertools
 import logging
 import os
 import select
-import stat
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
@@ -24,7 +23,7 @@ from msfs_fuse.core.limits import NAME_MAX
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
 from msfs_fuse.core.slot import Access, Caller, Directory, Handle, Node, Slot
-from msfs_fuse.fuse import interpose, procfs
+from msfs_fuse.fuse import interpose, permissions, procfs
 from msfs_fuse.fuse.control import control_directory
 from msfs_fuse.fuse.nodes import ControlFile, Inodes, RemoteDirectory, RemoteSlot, attributes
 from msfs_fuse.fuse.reads import Polls, Reads, deliver
@@ -294,7 +293,9 @@ class Operations(pyfuse3.Operations):
         elif isinstance(existing, Slot):
             # Made by another process since the kernel looked the name up. The kernel does not
             # check the permissions of what it believes to be new.
-            self._check_permission(existing, _access(flags), ctx)
+            access = _access(flags)
+            wanted = (os.R_OK if access.reads else 0) | (os.W_OK if access.writes else 0)
+            permissions.check(existing, wanted, ctx)
             handle = self._open_slot(existing, flags, ctx)
         else:
             raise SlotError(errno.EISDIR)
@@ -330,24 +331,16 @@ class Operations(pyfuse3.Operations):
     def _open_remote(self, address: Address, flags: int, ctx: pyfuse3.RequestContext) -> Handle:
         if address.host is None or address.host.lower() != self._mail.host.lower():
             raise SlotError(errno.EHOSTUNREACH)
+        # This host's own slots, past the kernel, which has not walked the directories.
+        for depth in range(1, len(address.path)):
+            directory = self._mail.find(address.path[:depth])
+            if isinstance(directory, Directory):
+                permissions.check(directory, os.X_OK, ctx)
         slot = self._mail.find(address.path)
         if not isinstance(slot, Slot):
             raise SlotError(errno.ENOENT)
-        self._check_permission(slot, _access(flags), ctx)
+        permissions.check(slot, os.W_OK, ctx)
         return self._open_slot(slot, flags, ctx)
-
-    def _check_permission(self, slot: Slot, access: Access, ctx: pyfuse3.RequestContext) -> None:
-        if ctx.uid == 0:
-            return
-        if ctx.uid == slot.uid:
-            shift = 6
-        elif ctx.gid == slot.gid or slot.gid in pyfuse3.get_sup_groups(ctx.pid):
-            shift = 3
-        else:
-            shift = 0
-        wanted = (stat.S_IROTH if access.reads else 0) | (stat.S_IWOTH if access.writes else 0)
-        if wanted & ~(slot.mode >> shift):
-            raise SlotError(errno.EACCES)
 
     def _stream(self, handle: Handle) -> pyfuse3.FileInfo:
         number = next(self._handle_numbers)
@@ -440,7 +433,8 @@ class Operations(pyfuse3.Operations):
         closed = self._mail.close_handle(file, time.time_ns())
         deliver(closed.answers)
         if closed.unread:
-            log.info("slot %s died with %d messages unread", slot.name, closed.unread)
+            name = slot.name if slot.name.isprintable() else ascii(slot.name)  # no forged lines
+            log.info("slot %s died with %d messages unread", name, closed.unread)
 
     # ---- extended attributes ----
 

@@ -49,7 +49,7 @@ class RemoteNames:
         Raises:
             SlotError: ENAMETOOLONG; EINVAL for what no mailslot can be called.
         """
-        check_length(name)
+        self._check_path(parent, name)
         key = (parent.host.lower(), (*parent.path, name))
         node = self._nodes.get(key)
         if node is not None:
@@ -67,18 +67,19 @@ class RemoteNames:
         """Make a directory, a prefix to the names below it.
 
         Raises:
-            SlotError: EEXIST; EDQUOT; EINVAL for a name with a backslash; ENAMETOOLONG.
+            SlotError: EPERM for all but root and whoever mounted, since the directory takes
+                the place of a slot for everybody (`@HOST/a\\b` needs none); EEXIST; EINVAL for
+                a name with a backslash; ENAMETOOLONG.
         """
-        check_length(name)
+        self._check_privilege(caller)
+        self._check_path(parent, name)
         if "\\" in name:
             raise SlotError(errno.EINVAL)
         if name in parent.children:
             raise SlotError(errno.EEXIST)
-        self._mail.charge(caller.uid)
         path = (*parent.path, name)
         self._nodes.pop((parent.host.lower(), path), None)  # it was a slot until now
         directory = self._directory(parent, name, parent.host, path)
-        directory.uid, directory.gid = caller.uid, caller.gid
         parent.children[name] = directory
         self._made.add(directory)
         return directory
@@ -87,19 +88,25 @@ class RemoteNames:
         """Remove a directory that somebody made.
 
         Raises:
-            SlotError: ENOENT, ENOTEMPTY; EPERM for another user's directory.
+            SlotError: ENOENT, ENOTEMPTY; EPERM as for mkdir.
         """
+        self._check_privilege(caller)
         directory = parent.children.get(name)
         if not isinstance(directory, RemoteDirectory):
             raise SlotError(errno.ENOENT)
-        if caller.uid not in (directory.uid, 0):
-            raise SlotError(errno.EPERM)
         if directory.children:
             raise SlotError(errno.ENOTEMPTY)
         del parent.children[name]
         self._nodes.pop((directory.host.lower(), directory.path), None)
         self._made.discard(directory)
-        self._mail.discharge(directory.uid)
+
+    def _check_privilege(self, caller: Caller) -> None:
+        if caller.uid not in (self._mail.root.uid, 0):
+            raise SlotError(errno.EPERM)
+
+    def _check_path(self, parent: RemoteDirectory, name: str) -> None:
+        # On the wire all of it is one name.
+        check_length("\\".join((*parent.path, name)))
 
     def _directory(
         self, parent: Directory, name: str, host: str, path: tuple[str, ...]
