@@ -1,19 +1,26 @@
 """Other processes for tests: what they do to a mount can hang or be killed without us."""
 
 import contextlib
+import errno
 import os
 import subprocess
 import sys
 import textwrap
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
+
+import pytest
 
 # Two users that have nothing to do with each other or with root.
 ALICE = 2001
 BOB = 2002
 
 TIMEOUT = 20.0
+
+# How a server opens its slot.
+SERVER = os.O_RDWR | os.O_CREAT
 
 
 def _as_user(uid: int | None) -> dict[str, Any]:
@@ -110,3 +117,21 @@ def state_of(pid: int) -> str:
 
 def is_root() -> bool:
     return os.geteuid() == 0
+
+
+@contextlib.contextmanager
+def opened(path: Path, flags: int) -> Iterator[int]:
+    """A descriptor of this process."""
+    fd = os.open(path, flags)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def refused(code: int) -> Iterator[None]:
+    """An error of exactly this code comes out."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011  (the code is checked below)
+        yield
+    assert errno.errorcode[caught.value.errno or 0] == errno.errorcode[code]

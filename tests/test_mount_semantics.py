@@ -1,37 +1,15 @@
-"""DESIGN sections 2 to 4 at a real mount: names, a slot's life, what read and write do."""
+"""A real mount: names, a slot's life, what read and write do."""
 
 import errno
 import os
-import select
 import stat
 import time
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
-from pathlib import Path
+from contextlib import ExitStack
 
 import pytest
 
 from tests.conftest import Mount, MountFactory
-from tests.processes import line_of, output_of, run, started, wait_until
-
-SERVER = os.O_RDWR | os.O_CREAT
-
-
-@contextmanager
-def opened(path: Path, flags: int) -> Iterator[int]:
-    fd = os.open(path, flags)
-    try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-@contextmanager
-def refused(code: int) -> Iterator[None]:
-    with pytest.raises(OSError) as caught:  # noqa: PT011  (the code is checked below)
-        yield
-    assert errno.errorcode[caught.value.errno or 0] == errno.errorcode[code]
-
+from tests.processes import SERVER, opened, output_of, refused, run, started, wait_until
 
 # ---- names ----
 
@@ -354,35 +332,6 @@ def test_a_full_slot_and_a_full_mount_refuse(mount_with: MountFactory) -> None:
         os.write(a, b"z" * 50)
 
 
-def test_poll_wakes_on_the_event(mount_with: MountFactory) -> None:
-    mount = mount_with("max_messages=2")
-    with opened(mount / "slot", SERVER) as server, opened(mount / "slot", os.O_WRONLY) as client:
-        readable, writable = select.poll(), select.poll()
-        readable.register(server, select.POLLIN)
-        writable.register(client, select.POLLOUT)
-        assert readable.poll(0) == []
-        assert writable.poll(0) == [(client, select.POLLOUT)]
-        write = "time.sleep(0.3); os.write(os.open(sys.argv[1], os.O_WRONLY), b'x')"
-        began = time.monotonic()
-        with started(write, mount / "slot"):
-            assert readable.poll(5000) == [(server, select.POLLIN)]
-            assert time.monotonic() - began >= 0.3
-        os.write(client, b"y")
-        assert writable.poll(0) == []
-        read = "time.sleep(0.3); os.read(int(sys.argv[1]), 9)"
-        with started(read, server, pass_fds=[server]):
-            assert writable.poll(5000) == [(client, select.POLLOUT)]
-
-
-def test_epoll_edges(mount: Mount) -> None:
-    with opened(mount / "slot", SERVER) as server, select.epoll() as epoll:
-        epoll.register(server, select.EPOLLIN | select.EPOLLET)
-        for _ in range(3):
-            assert epoll.poll(0) == []
-            os.write(server, b"x")
-            assert epoll.poll(1) == [(server, select.EPOLLIN)]
-
-
 def test_splice_neither_wedges_nor_takes_a_message(mount: Mount) -> None:
     """After a write the kernel believes in a size, and splices through its page cache."""
     code = """
@@ -407,76 +356,3 @@ def test_df_shows_what_is_queued(mount_with: MountFactory) -> None:
         assert stats.f_blocks * stats.f_frsize == 1024 * 1024
         assert (stats.f_blocks - stats.f_bfree) * stats.f_frsize == 1000
         assert stats.f_namemax == 255
-
-
-# ---- extended attributes ----
-
-
-def test_attributes_tell_what_getmailslotinfo_tells(mount: Mount) -> None:
-    with opened(mount / "slot", SERVER) as server:
-        names = {name.removeprefix("user.mailslot.") for name in os.listxattr(server)}
-        assert names == {
-            "max_message_size",
-            "next_size",
-            "message_count",
-            "read_timeout",
-            "short_read",
-            "network",
-        }
-        assert mount.attribute("slot", "next_size") == "none"
-        os.write(server, b"abc")
-        os.write(server, b"de")
-        assert mount.attribute("slot", "next_size") == "3"
-        assert mount.attribute("slot", "message_count") == "2"
-
-
-def test_the_sender_is_known(mount: Mount) -> None:
-    with opened(mount / "slot", SERVER) as server:
-        write = """
-        import threading
-        def write():
-            os.write(os.open(sys.argv[1], os.O_WRONLY), b"x")
-        thread = threading.Thread(target=write)
-        thread.start()
-        thread.join()
-        print(os.getpid(), flush=True)
-        sys.stdin.read()
-        """
-        before = time.time()
-        with started(write, mount / "slot") as writer:
-            assert os.read(server, 10) == b"x"
-            assert mount.attribute("slot", "sender_pid") == line_of(writer)
-        assert mount.attribute("slot", "sender_uid") == str(os.getuid())
-        assert mount.attribute("slot", "sender_host") == mount.status()["host"]
-        assert before <= float(mount.attribute("slot", "sent_at")) <= time.time()
-
-
-def test_nonsense_in_attributes_is_refused(mount: Mount) -> None:
-    with opened(mount / "slot", SERVER) as server:
-        for name, value in {
-            "read_timeout": "-1",
-            "short_read": "maybe",
-            "network": "",
-            "max_message_size": "65537",
-        }.items():
-            before = mount.attribute("slot", name)
-            with refused(errno.EINVAL):
-                mount.set_attribute("slot", name, value)
-            assert mount.attribute("slot", name) == before
-        for name in ("message_count", "next_size", "sender_uid", "sent_at"):
-            with refused(errno.EPERM):
-                mount.set_attribute("slot", name, "1")
-        with refused(errno.ENOTSUP):
-            os.setxattr(server, "user.other", b"1")
-        with refused(errno.ENODATA):
-            os.getxattr(server, "user.other")
-        with refused(errno.EPERM):
-            os.removexattr(server, "user.mailslot.read_timeout")
-
-
-def test_a_slots_own_size_limit(mount: Mount) -> None:
-    with opened(mount / "slot", SERVER) as server:
-        mount.set_attribute("slot", "max_message_size", "10")
-        with refused(errno.EMSGSIZE):
-            os.write(server, b"x" * 11)
-        assert os.write(server, b"x" * 10) == 10

@@ -362,6 +362,12 @@ class Mailslots:
             answers.append(Answer(token, None, code))
         return answers
 
+    @property
+    def is_full(self) -> bool:
+        """Whether no slot takes anything, because of what others hold."""
+        limits = self.limits
+        return self.messages >= limits.max_total_messages or self.bytes >= limits.max_bytes
+
     def is_writable(self, slot: Slot) -> bool:
         """Whether a one-byte write would fit."""
         return self._fits(slot, 1)

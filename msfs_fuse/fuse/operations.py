@@ -430,8 +430,11 @@ class Operations(pyfuse3.Operations):
             return
         slot = file.slot
         self._polls.discard(slot, fh)
+        was_full = self._mail.is_full
         closed = self._mail.close_handle(file, time.time_ns())
         deliver(closed.answers)
+        if was_full and not self._mail.is_full:
+            self._polls.wake_all()
         if closed.unread:
             name = slot.name if slot.name.isprintable() else ascii(slot.name)  # no forged lines
             log.info("slot %s died with %d messages unread", name, closed.unread)

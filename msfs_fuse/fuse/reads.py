@@ -61,6 +61,11 @@ class Polls:
             except OSError as error:
                 log.debug("poll notification: %s", error)
 
+    def wake_all(self) -> None:
+        """The mount, which was full, has room again."""
+        for slot in list(self._waiting):
+            self.wake(slot)
+
 
 class Reads:
     """Answers FUSE_READ for slots: at once, when a message comes, or at an interrupt or timeout.
@@ -82,6 +87,7 @@ class Reads:
             raise SlotError(self._closing)
         monotonic = time.monotonic_ns()
         slot = handle.slot
+        was_full = self._mail.is_full
         answers = self._mail.add_reader(
             handle,
             request,
@@ -93,6 +99,8 @@ class Reads:
         if answers:
             deliver(answers)
             self._polls.wake(slot)
+            if was_full and not self._mail.is_full:
+                self._polls.wake_all()
         elif slot.read_timeout is not None:
             self._note_deadline()
 
