@@ -1,6 +1,7 @@
 """A real mount for each test, served by another process, and gone afterwards whatever happens."""
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -12,7 +13,25 @@ from pathlib import Path
 
 import pytest
 
+from msfs_fuse.mounts import our_mounts
+
 START_TIMEOUT = 15.0
+
+_CLONE_NEWNS = 0x20000  # <linux/sched.h>
+
+
+def pytest_configure() -> None:
+    """Give the tests a mount table of their own, with none of this machine's mailslots in it.
+
+    What they mount is seen by nobody else, and is gone with them.
+    """
+    if os.geteuid() != 0:
+        return
+    if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS) != 0:
+        raise OSError(ctypes.get_errno(), "unshare")
+    subprocess.run(["mount", "--make-rprivate", "/"], check=True)
+    for mount in our_mounts():
+        subprocess.run(["umount", "-i", "-l", mount.path], check=True)
 
 
 @dataclass
