@@ -5,9 +5,11 @@ import re
 
 # Numbers of system calls: writev, pwritev, pwritev2; mkdir, mkdirat.
 _MACHINE = os.uname().machine
-_VECTORED = {"x86_64": {20, 296, 328}, "aarch64": {66, 70, 287}}.get(_MACHINE, set())
-_MKDIR = {"x86_64": {83, 258}, "aarch64": {34}}.get(_MACHINE, set())
+_VECTORED = {"x86_64": {b"20", b"296", b"328"}, "aarch64": {b"66", b"70", b"287"}}
+_MKDIR = {"x86_64": {b"83", b"258"}, "aarch64": {b"34"}}
 
+_LINE_LENGTH = 256
+_KEPT_OPEN = 64
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 _MAX_PAGES = 256  # what libfuse asks for: a write of 1 MiB
 
@@ -48,19 +50,46 @@ def process_of(tid: int) -> int:
     return int(value) if value else tid
 
 
-def _system_call(tid: int) -> tuple[int, list[int]]:
-    """Number and arguments of the system call that a thread waits in; -1 if it cannot be seen."""
-    try:
-        with open(f"/proc/{tid}/syscall", "rb") as file:
-            number, *arguments = file.read().split()
-        return int(number), [int(each, 16) for each in arguments]
-    except (OSError, ValueError):
-        return -1, []
+class _SystemCalls:
+    """The system calls that threads wait in, from /proc/TID/syscall.
+
+    The files of the threads that asked last are kept open, since looking at an open one costs a
+    third of opening it, and this is in the way of every long write. A file stays with its thread:
+    it does not show another one that gets the same number later.
+    """
+
+    def __init__(self) -> None:
+        self._files: dict[int, int] = {}
+
+    def of(self, tid: int) -> list[bytes]:
+        """The number of the call and its arguments in hexadecimal; [] if they cannot be seen."""
+        for _ in range(2):
+            fd = self._files.get(tid)
+            try:
+                if fd is None:
+                    fd = self._open(tid)
+                return os.pread(fd, _LINE_LENGTH, 0).split()
+            except OSError:  # of a thread that was, perhaps
+                if self._files.pop(tid, None) is None:
+                    break
+                assert fd is not None
+                os.close(fd)
+        return []
+
+    def _open(self, tid: int) -> int:
+        if len(self._files) >= _KEPT_OPEN:
+            os.close(self._files.pop(next(iter(self._files))))
+        fd = self._files[tid] = os.open(f"/proc/{tid}/syscall", os.O_RDONLY)
+        return fd
+
+
+_system_calls = _SystemCalls()
 
 
 def is_making_directory(tid: int) -> bool:
     """Whether a thread is in mkdir(2), which looks the name up before it makes the directory."""
-    return _system_call(tid)[0] in _MKDIR
+    call = _system_calls.of(tid)
+    return bool(call) and call[0] in _MKDIR.get(_MACHINE, ())
 
 
 def is_whole_write(tid: int, size: int, max_pages: int) -> bool:
@@ -74,5 +103,8 @@ def is_whole_write(tid: int, size: int, max_pages: int) -> bool:
     """
     if size < max_pages:  # a piece has at least one byte in each of its pages
         return True
-    number, arguments = _system_call(tid)
-    return number not in _VECTORED or 2 * arguments[2] + size // _PAGE_SIZE <= max_pages
+    call = _system_calls.of(tid)
+    if not call or call[0] not in _VECTORED.get(_MACHINE, ()):
+        return True
+    segments = int(call[3], 16)
+    return 2 * segments + size // _PAGE_SIZE <= max_pages
