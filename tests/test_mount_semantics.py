@@ -4,6 +4,7 @@ import errno
 import os
 import stat
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import pytest
@@ -187,13 +188,14 @@ def test_unlink_takes_the_name_and_leaves_the_handles(mount: Mount) -> None:
 
 def test_what_makes_no_sense_for_a_slot_is_refused(mount: Mount) -> None:
     with opened(mount / "slot", SERVER) as server:
-        for attempt in (
+        attempts: list[Callable[[], object]] = [
             lambda: os.rename(mount / "slot", mount / "other"),
             lambda: os.link(mount / "slot", mount / "other"),
             lambda: os.symlink("slot", mount / "other"),
             lambda: os.mknod(mount / "other"),
             lambda: os.mkfifo(mount / "other"),
-        ):
+        ]
+        for attempt in attempts:
             with refused(errno.EPERM):
                 attempt()
         with refused(errno.ESPIPE):
@@ -279,9 +281,9 @@ def test_waiting_reads_are_served_in_turn(mount: Mount) -> None:
     code = "print(os.read(int(sys.argv[1]), 100).decode())"
     with opened(mount / "slot", SERVER) as server, ExitStack() as stack:
         readers = []
-        for number in range(1, 6):
+        while len(readers) < 5:
             readers.append(stack.enter_context(started(code, server, pass_fds=[server])))
-            wait_until(lambda expected=str(number): mount.status()["waiting"] == expected)
+            wait_until(lambda: mount.status()["waiting"] == str(len(readers)))
         for number in range(5):
             os.write(server, f"message {number}".encode())
         assert [output_of(each) for each in readers] == [f"message {n}" for n in range(5)]
