@@ -10,7 +10,7 @@ from contextlib import ExitStack
 import pytest
 
 from tests.conftest import Mount, MountFactory
-from tests.processes import SERVER, opened, output_of, refused, run, started, wait_until
+from tests.processes import SERVER, Popen, opened, output_of, refused, run, started, wait_until
 
 # ---- names ----
 
@@ -280,7 +280,7 @@ def test_a_read_times_out(mount: Mount, milliseconds: str, least: float) -> None
 def test_waiting_reads_are_served_in_turn(mount: Mount) -> None:
     code = "print(os.read(int(sys.argv[1]), 100).decode())"
     with opened(mount / "slot", SERVER) as server, ExitStack() as stack:
-        readers = []
+        readers: list[Popen] = []
         while len(readers) < 5:
             readers.append(stack.enter_context(started(code, server, pass_fds=[server])))
             wait_until(lambda: mount.status()["waiting"] == str(len(readers)))
