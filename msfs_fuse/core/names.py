@@ -7,6 +7,7 @@ this host, `\\HOST\mailslot\…`, `\\DOMAIN\mailslot\…` and `\\*\mailslot\…`
 import errno
 import os
 import re
+import string
 from dataclasses import dataclass
 
 from msfs_fuse.core.errors import SlotError
@@ -21,6 +22,14 @@ CONTROL_DIRECTORY = ".msfs"
 _UNC = re.compile(
     r"\\\\(?P<host>[^\\/]+)\\mailslot\\(?P<path>.+)", re.IGNORECASE | re.ASCII | re.DOTALL
 )
+
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def fold(name: str) -> str:
+    """A name in lower case, ASCII only: two names that fold to the same are one to the network."""
+    return name.translate(_LOWER)
 
 
 def is_reserved(name: str) -> bool:
