@@ -24,12 +24,20 @@ _UNC = re.compile(
 )
 
 
+# As long as HOST_NAME_MAX of Linux.
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
 _LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
 
 
 def fold(name: str) -> str:
     """A name in lower case, ASCII only: two names that fold to the same are one to the network."""
     return name.translate(_LOWER)
+
+
+def is_host_name(text: str) -> bool:
+    """Whether a host or a domain may be called so: letters, digits and `_.-`, 64 at most."""
+    return _HOST.fullmatch(text) is not None
 
 
 def is_reserved(name: str) -> bool:

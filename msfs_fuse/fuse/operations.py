@@ -10,7 +10,6 @@ import itertools
 import logging
 import os
 import select
-import stat
 import time
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
@@ -21,13 +20,15 @@ from msfs_fuse.core import attributes as slot_attributes
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.limits import NAME_MAX
 from msfs_fuse.core.mailslots import Mailslots
-from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
-from msfs_fuse.core.slot import Access, Caller, Directory, Handle, Node, Slot
+from msfs_fuse.core.names import REMOTE_MARK, REMOTE_MESSAGE_SIZE, Address, check_length
+from msfs_fuse.core.router import Router
+from msfs_fuse.core.slot import Access, Caller, Delivery, Directory, Handle, Node, Sender, Slot
 from msfs_fuse.fuse import interpose, procfs
 from msfs_fuse.fuse.control import control_directory
 from msfs_fuse.fuse.nodes import ControlFile, Inodes, RemoteDirectory, RemoteSlot, attributes
+from msfs_fuse.fuse.permissions import Credentials
 from msfs_fuse.fuse.reads import Polls, Reads, deliver
-from msfs_fuse.fuse.remote import RemoteNames
+from msfs_fuse.fuse.remote import RemoteHandle, RemoteNames
 
 log = logging.getLogger(__name__)
 
@@ -88,19 +89,21 @@ class Operations(pyfuse3.Operations):
     Args:
         mail: the slots.
         mountpoint: shown in `.msfs/status`.
+        router: knows the way to other hosts.
     """
 
     supports_dot_lookup = False
 
-    def __init__(self, mail: Mailslots, mountpoint: str) -> None:
+    def __init__(self, mail: Mailslots, mountpoint: str, router: Router) -> None:
         super().__init__()
         self._mail = mail
+        self._router = router
         self._polls = Polls()
         self.reads = Reads(mail, self._polls)
         self._inodes = Inodes(mail.root)
         self._remote = RemoteNames(mail, time.time_ns)
-        self._control = control_directory(mail, mountpoint, time.time_ns())
-        self._files: dict[int, Handle | Snapshot] = {}
+        self._control = control_directory(mail, mountpoint, router, time.time_ns())
+        self._files: dict[int, Handle | RemoteHandle | Snapshot] = {}
         self._listings: dict[int, Listing] = {}
         self._handle_numbers = itertools.count(1)
         self._max_pages = procfs.pages_per_request()
@@ -240,6 +243,8 @@ class Operations(pyfuse3.Operations):
         entries: list[tuple[str, Node]] = [(".", directory), ("..", directory.parent or directory)]
         if directory is self._mail.root:
             entries.append((self._control.name, self._control))
+            remote = (REMOTE_MARK + name for name in self._router.names())
+            entries += ((name, self._remote.host(name)) for name in remote)
         entries += directory.children.items()
         number = next(self._handle_numbers)
         self._listings[number] = Listing(entries)
@@ -331,8 +336,16 @@ class Operations(pyfuse3.Operations):
             adopted_mode=lambda: _NEW_SLOT_MODE & ~procfs.umask_of(ctx.pid),
         )
 
-    def _open_remote(self, address: Address, flags: int, ctx: pyfuse3.RequestContext) -> Handle:
-        if address.host is None or address.host.lower() != self._mail.host.lower():
+    def _open_remote(
+        self, address: Address, flags: int, ctx: pyfuse3.RequestContext
+    ) -> Handle | RemoteHandle:
+        assert address.host is not None
+        route = self._router.route(address.host)
+        if route is not None:
+            route.check(address.path)
+            sender = Sender(self._mail.host, ctx.uid, procfs.process_of(ctx.pid))
+            return RemoteHandle(route, address.path, sender, Credentials.of(ctx))
+        if address.host.lower() != self._mail.host.lower():
             raise SlotError(errno.EHOSTUNREACH)
         slot = self._mail.find(address.path)
         if not isinstance(slot, Slot):
@@ -341,19 +354,10 @@ class Operations(pyfuse3.Operations):
         return self._open_slot(slot, flags, ctx)
 
     def _check_permission(self, slot: Slot, access: Access, ctx: pyfuse3.RequestContext) -> None:
-        if ctx.uid == 0:
-            return
-        if ctx.uid == slot.uid:
-            shift = 6
-        elif ctx.gid == slot.gid or slot.gid in pyfuse3.get_sup_groups(ctx.pid):
-            shift = 3
-        else:
-            shift = 0
-        wanted = (stat.S_IROTH if access.reads else 0) | (stat.S_IWOTH if access.writes else 0)
-        if wanted & ~(slot.mode >> shift):
+        if not Credentials.of(ctx).may_open(slot, access):
             raise SlotError(errno.EACCES)
 
-    def _stream(self, handle: Handle) -> pyfuse3.FileInfo:
+    def _stream(self, handle: Handle | RemoteHandle) -> pyfuse3.FileInfo:
         number = next(self._handle_numbers)
         self._files[number] = handle
         return pyfuse3.FileInfo(fh=number, direct_io=True, keep_cache=False, nonseekable=True)
@@ -379,6 +383,7 @@ class Operations(pyfuse3.Operations):
                 return file.data[offset : offset + size]
             if cached:
                 raise SlotError(errno.EIO)
+            assert isinstance(file, Handle)
             self.reads.read(file, request, size, flags)
         except SlotError as error:
             request.error(error.errno)
@@ -390,7 +395,7 @@ class Operations(pyfuse3.Operations):
     @handler
     def write(self, fh: int, offset: int, data: bytes) -> int:
         handle = self._files[fh]
-        assert isinstance(handle, Handle)
+        assert not isinstance(handle, Snapshot)
         size = len(data)
         tid, flags = interpose.writer()
         # A stream has no offsets, but the second piece of a split write has one. On an O_APPEND
@@ -399,9 +404,49 @@ class Operations(pyfuse3.Operations):
             size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages)
         ):
             raise SlotError(errno.EMSGSIZE)
+        if isinstance(handle, RemoteHandle):
+            self._send(handle, data)
+            return size
         deliver(self._mail.enqueue(handle.slot, data, handle.sender, time.time_ns()))
         self._polls.wake(handle.slot)
         return size
+
+    def _send(self, handle: RemoteHandle, data: bytes) -> None:
+        if not data:
+            raise SlotError(errno.EINVAL)
+        if len(data) > REMOTE_MESSAGE_SIZE:
+            raise SlotError(errno.EMSGSIZE)
+        route, path, sender, credentials = (
+            handle.route,
+            handle.path,
+            handle.sender,
+            handle.credentials,
+        )
+        now = time.time_ns()
+        route.send(path, data, sender, now)
+        if route.includes_this_host:
+            # The writer is a process of this host, to whom permissions apply as they do to
+            # any other way to the slot.
+            self._take(
+                self._mail.deliver(path, data, sender, now, accepts=credentials.may_reach_and_write)
+            )
+
+    def deliver(
+        self, path: tuple[str, ...], data: bytes, sender: Sender, sent_at: int
+    ) -> tuple[int, int]:
+        """Take a message from another host; how many slots took it, and how many refused.
+
+        Args:
+            sent_at: by the sender's clock, in nanoseconds since the epoch.
+        """
+        delivery = self._mail.deliver(path, data, sender, time.time_ns(), sent_at=sent_at)
+        self._take(delivery)
+        return len(delivery.slots), delivery.refused
+
+    def _take(self, delivery: Delivery) -> None:
+        deliver(delivery.answers)
+        for slot in delivery.slots:
+            self._polls.wake(slot)
 
     @handler
     def poll(
@@ -414,6 +459,8 @@ class Operations(pyfuse3.Operations):
         file = self._files[fh]
         if isinstance(file, Snapshot):
             return select.POLLIN | select.POLLRDNORM
+        if isinstance(file, RemoteHandle):
+            return select.POLLOUT | select.POLLWRNORM
         return self.reads.poll(file, fh, poll_handle)
 
     @handler
@@ -427,7 +474,7 @@ class Operations(pyfuse3.Operations):
     @handler
     def release(self, fh: int) -> None:
         file = self._files.pop(fh)
-        if isinstance(file, Snapshot):
+        if not isinstance(file, Handle):
             return
         slot = file.slot
         self._polls.discard(slot, fh)

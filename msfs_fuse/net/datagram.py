@@ -14,7 +14,6 @@ nonce comes twice, whatever hosts share the domain's key, and with no state kept
 """
 
 import os
-import re
 import struct
 from enum import IntEnum, StrEnum
 from typing import NamedTuple
@@ -22,7 +21,7 @@ from typing import NamedTuple
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address
+from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address, is_host_name
 from msfs_fuse.core.slot import Sender
 
 VERSION = 1
@@ -32,16 +31,13 @@ TAG_SIZE = 16
 # Never fragmented: IPv6 passes 1280 bytes everywhere, 48 of them its header and that of UDP.
 MAX_SIZE = 1200
 
-# Hosts: HOST_NAME_MAX of Linux. A slot's whole name: what a length of one byte can tell.
-MAX_HOST_SIZE = 64
+# A slot's whole name: what a length of one byte can tell.
 MAX_SLOT_SIZE = 255
 
 _HEADER = struct.Struct(f">BBH{EPOCH_SIZE}sQ")
 _NONCE = struct.Struct(">4xQ")
 _TIME = struct.Struct(">Q")
 _SENDER = struct.Struct(">IIB")
-
-_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
 
 _MIN_SIZE = _HEADER.size + _TIME.size + 2 + TAG_SIZE
 
@@ -113,11 +109,6 @@ class Presence(NamedTuple):
 
     sent_at: int
     host: str
-
-
-def is_host_name(text: str) -> bool:
-    """Whether a host or a domain may be called so: letters, digits and `_.-`, at most 64."""
-    return len(text) <= MAX_HOST_SIZE and _HOST.fullmatch(text) is not None
 
 
 def _prefixed(data: bytes) -> bytes:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
-from msfs_fuse.core.names import fold
+from msfs_fuse.core.names import fold, is_host_name
 from msfs_fuse.core.slot import Sender
 from msfs_fuse.net.datagram import (
     EPOCH_SIZE,
@@ -21,7 +21,6 @@ from msfs_fuse.net.datagram import (
     decode_presence,
     encode_message,
     encode_presence,
-    is_host_name,
     open_body,
     parse_header,
     seal,

@@ -114,7 +114,6 @@ class DomainRouter(Router, Receiver):
 
     Args:
         host: this host's name.
-        deliver: takes what arrives for this host's slots.
         clock: the time, in nanoseconds since the epoch.
     """
 
@@ -122,19 +121,17 @@ class DomainRouter(Router, Receiver):
         self,
         host: str,
         members: Sequence[Member],
-        deliver: Deliver,
         clock: Callable[[], int] = time.time_ns,
     ) -> None:
         self._host = host
         self._members = members
         self._by_name = {fold(each.domain.name): each for each in members}
         self._by_transport = {each: member for member in members for each in member.transports}
-        self._deliver = deliver
+        self._deliver: Deliver = lambda path, data, sender, sent_at: (0, 0)
         self._clock = clock
         self._counts: Counter[str] = Counter(
-            dict.fromkeys(("sent", "send_queue_full", "received", "delivered", "no_slot"), 0)
+            {"received": 0, "delivered": 0, "no_slot": 0, "slot_refused": 0}
         )
-        self._counts["slot_refused"] = 0
         self._drops: Counter[str] = Counter(dict.fromkeys(map(str, Reason), 0))
         self._complaints = _Complaints()
         self._hello = trio.Event()
@@ -171,10 +168,10 @@ class DomainRouter(Router, Receiver):
         return "".join("{}\t{}\t{}\t{}\n".format(*row) for row in rows)
 
     def counts(self) -> Mapping[str, int]:
-        counts = Counter(self._counts)
+        counts = dict(self._counts)
         for transport in self._by_transport:
             for name, value in transport.counts().items():
-                counts[name] += value
+                counts[name] = counts.get(name, 0) + value
         return counts
 
     def drops(self) -> Mapping[str, int]:
@@ -273,12 +270,18 @@ class DomainRouter(Router, Receiver):
         """Take another keyring for a domain."""
         self._by_name[fold(name)].domain.use_keys(keyring)
 
-    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+    async def run(
+        self, deliver: Deliver, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
         """Run the transports, and say HELLO. Ready when all of them listen.
 
+        Args:
+            deliver: takes what arrives for this host's slots.
+
         Raises:
-            OSError: one cannot listen.
+            OSError: a transport cannot listen; in an ExceptionGroup.
         """
+        self._deliver = deliver
         async with trio.open_nursery() as nursery:
             for transport in self._by_transport:
                 await nursery.start(transport.run, self)
