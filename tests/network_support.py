@@ -1,6 +1,7 @@
 """Hosts in network namespaces on a bridge, each with a mount of its own, for tests as root."""
 
 import contextlib
+import errno
 import itertools
 import os
 import re
@@ -11,6 +12,8 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import pytest
 
 from msfs_fuse.net.keyring import Key, Keyring, save_keyring
 from tests.conftest import START_TIMEOUT, Mount, force_unmount, is_mounted
@@ -24,9 +27,11 @@ def ip(*words: object) -> None:
     subprocess.run(["ip", *map(str, words)], check=True, timeout=10)
 
 
-def tc(*words: object) -> None:
-    """Run tc(8)."""
-    subprocess.run(["tc", *map(str, words)], check=True, timeout=10)
+def tc(*words: object) -> bool:
+    """Run tc(8); whether the kernel can do that."""
+    done = subprocess.run(["tc", *map(str, words)], capture_output=True, text=True, timeout=10)
+    assert done.returncode == 0 or "unknown" in done.stderr, done.stderr
+    return done.returncode == 0
 
 
 @dataclass
@@ -59,12 +64,23 @@ class Host:
         return path
 
     @contextlib.contextmanager
-    def mounted(self, *options: str, config: Path | None = None) -> Iterator[Mount]:
-        """A mount served by a daemon of this host, ended by SIGTERM."""
+    def mounted(
+        self,
+        *options: str,
+        config: Path | None = None,
+        allow_log: str | None = None,
+        program: tuple[str, ...] = ("-m", "msfs_fuse"),
+    ) -> Iterator[Mount]:
+        """A mount served by a daemon of this host, ended by SIGTERM.
+
+        Args:
+            allow_log: with it, the log may hold warnings and errors.
+            program: what Python runs instead of `-m msfs_fuse`.
+        """
         path = self.directory / f"{self.name}-{next(_serial)}"
         path.mkdir()
         log = path.with_suffix(".log")
-        command = [*self.inside, sys.executable, "-m", "msfs_fuse", "mount", "-f"]
+        command = [*self.inside, sys.executable, *program, "mount", "-f"]
         command += ["-o", ",".join(options), "--config", str(config or "/dev/null"), str(path)]
         with log.open("wb") as output:
             daemon = subprocess.Popen(command, stdout=output, stderr=output)
@@ -79,7 +95,9 @@ class Host:
             if mount in self.mounts:
                 self.mounts.remove(mount)
         said = log.read_text()
-        assert not any(word in said for word in ("WARNING", "ERROR", "Traceback")), said
+        assert allow_log or not any(word in said for word in ("WARNING", "ERROR", "Traceback")), (
+            said
+        )
 
     def sockets(self) -> str:
         """What /proc/net tells of UDP in this namespace."""
@@ -154,6 +172,49 @@ class Lan:
                 ip("netns", "delete", namespace)
 
 
+# Between two hosts, for each a way to the other one: loses, doubles, delays and damages datagrams.
+_POOR_RELAY = """
+import heapq, random, select, socket, sys, time
+random.seed(4424)
+ends = [(address, 4424) for address in sys.argv[1:]]
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind(("0.0.0.0", 4424))
+print("ready", flush=True)
+late = []
+while True:
+    pause = max(0, late[0][0] - time.monotonic()) if late else None
+    if select.select([sock], [], [], pause)[0]:
+        data, source = sock.recvfrom(2000)
+        copies = random.choices([0, 1, 2], [5, 90, 5])[0]
+        for _ in range(copies):
+            if random.random() < 0.01:
+                at = random.randrange(len(data))
+                data = data[:at] + bytes([data[at] ^ 1 << random.randrange(8)]) + data[at + 1:]
+            delay = random.choices([0, random.uniform(0, 0.02)], [75, 25])[0]
+            heapq.heappush(late, (time.monotonic() + delay, random.random(), data, source))
+    while late and late[0][0] <= time.monotonic():
+        _, _, data, source = heapq.heappop(late)
+        if source in ends:
+            sock.sendto(data, ends[1 - ends.index(source)])
+"""
+
+
+@contextlib.contextmanager
+def poor_relay(host: Host, *ends: Host) -> Iterator[None]:
+    """A relay on `host` that two others may have for each other's address."""
+    addresses = [end.address for end in ends]
+    process = subprocess.Popen(
+        [*host.inside, "/usr/bin/python3", "-c", _POOR_RELAY, *addresses], stdout=subprocess.PIPE
+    )
+    with process:
+        try:
+            assert process.stdout is not None
+            assert process.stdout.readline() == b"ready\n"
+            yield
+        finally:
+            process.kill()
+
+
 def make_keyring(path: Path, *keys: Key) -> Keyring:
     """Write a keyring."""
     keyring = Keyring(keys or (Key.generate(),))
@@ -182,6 +243,23 @@ def write(mount: Mount, name: str, data: bytes) -> None:
         os.write(fd, data)
     finally:
         os.close(fd)
+
+
+def writev(mount: Mount, name: str, segments: list[bytes]) -> None:
+    """Send one message from several buffers."""
+    fd = os.open(mount.path / name, os.O_WRONLY)
+    try:
+        os.writev(fd, segments)
+    finally:
+        os.close(fd)
+
+
+@contextlib.contextmanager
+def refused(code: int) -> Iterator[None]:
+    """What is done in here fails with this error code."""
+    with pytest.raises(OSError) as caught:  # noqa: PT011  (the code is checked below)
+        yield
+    assert errno.errorcode[caught.value.errno or 0] == errno.errorcode[code]
 
 
 @contextlib.contextmanager
