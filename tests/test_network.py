@@ -2,6 +2,7 @@
 
 import contextlib
 import errno
+import json
 import os
 import signal
 import tempfile
@@ -29,7 +30,7 @@ from tests.network_support import (
     write,
     writev,
 )
-from tests.processes import ALICE, is_root, run, wait_until
+from tests.processes import ALICE, is_root, msfs, run, wait_until
 
 pytestmark = [
     pytest.mark.skipif(not is_root(), reason="needs network namespaces"),
@@ -430,3 +431,13 @@ def test_a_resolver_that_never_answers(hosts: list[Host]) -> None:
         began = time.perf_counter()
         stop(ada)
         assert time.perf_counter() - began < 2
+
+
+def test_msfs_peers(hosts: list[Host]) -> None:
+    with mounted(hosts[:2], MULTICAST) as (ada, bob):
+        header, row = msfs("peers", "--mount", ada.path).stdout.splitlines()
+        assert header.split() == ["DOMAIN", "HOST", "ADDRESS", "HEARD"]
+        assert row.split()[:2] == ["corp", "bob"]
+        (peer,) = json.loads(msfs("peers", "--json", "--mount", bob.path).stdout)
+        assert (peer["domain"], peer["host"]) == ("corp", "ada")
+        assert 0 <= peer["seconds_since_heard"] < 100
