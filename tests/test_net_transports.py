@@ -63,10 +63,11 @@ class Inbox:
         self.received_: list[tuple[bytes, Hashable]] = []
         self._news = trio.Event()
 
-    def received(self, transport: Transport, datagram: bytes, source: Hashable) -> None:
+    def received(self, transport: Transport, datagram: bytes, source: Hashable) -> bool:
         self.received_.append((datagram, source))
         self._news.set()
         self._news = trio.Event()
+        return True
 
     def changed(self) -> None:
         pass

@@ -30,6 +30,9 @@ _NANOSECONDS_PER_MILLISECOND = 1_000_000
 _LOG_INTERVAL = 60.0
 _LOG_SOURCES = 256
 
+# Our own datagrams and second copies come with multicast, at all times.
+_EVERYDAY = (Reason.OWN, Reason.REPLAYED)
+
 # path, data, sender, when it was sent (nanoseconds): how many slots took it, how many refused.
 Deliver = Callable[[tuple[str, ...], bytes, Sender, int], tuple[int, int]]
 
@@ -196,25 +199,25 @@ class DomainRouter(Router, Receiver):
 
     # ---- what arrives ----
 
-    def received(self, transport: Transport, datagram: bytes, source: Hashable) -> None:
+    def received(self, transport: Transport, datagram: bytes, source: Hashable) -> bool:
         member = self._by_transport[transport]
         try:
             opened = member.domain.open(datagram, self._now())
         except Refused as refused:
             self._drops[refused.reason] += 1
-            # Our own and second copies come with multicast, every day.
-            if refused.reason not in (Reason.OWN, Reason.REPLAYED) and self._complaints.is_due(
-                source
-            ):
+            if refused.reason in _EVERYDAY:
+                return True
+            if self._complaints.is_due(source):
                 log.info("dropped a datagram from %s: %s", source, refused.reason)
-            return
+            return False
         self._counts["received"] += 1
         if opened.kind is Kind.BYE:
             self._gone(member, opened.epoch)
-            return
+            return True
         self._note_alive(member, transport, opened, source)
         if isinstance(opened.body, Message):
             self._take(opened.body)
+        return True
 
     def _take(self, message: Message) -> None:
         slots, refused = self._deliver(

@@ -17,8 +17,13 @@ class QueueFull(Exception):
 class Receiver(Protocol):
     """Who gets what a transport brings. Every method returns at once."""
 
-    def received(self, transport: "Transport", datagram: bytes, source: Hashable) -> None:
-        """A datagram has come from `source`, which str() shows to people."""
+    def received(self, transport: "Transport", datagram: bytes, source: Hashable) -> bool:
+        """A datagram has come from `source`, which str() shows to people.
+
+        Returns:
+            Whether a member sent it, as far as is known. Where there are many that none did, a
+            transport should leave more of its time to others.
+        """
 
     def changed(self) -> None:
         """The transport may reach others than before: say HELLO again."""
