@@ -97,4 +97,5 @@ def test_the_index_follows_every_change(mail: Mailslots) -> None:
         mail.close_handle(handle, 2)
     mail.rmdir(mail.root, "B", ROOT, 3)
     assert isinstance(mail.root, Directory)
-    assert mail.root.folded == mail.root.children == {}
+    assert mail.root.folded == {}
+    assert mail.root.children == {}

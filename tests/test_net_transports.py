@@ -1,5 +1,6 @@
 """What every transport promises, tried on the one in memory and on UDP over loopback."""
 
+import errno
 import socket
 from collections.abc import AsyncIterator, Callable, Hashable
 from contextlib import asynccontextmanager
@@ -279,3 +280,36 @@ async def test_a_source_is_complained_of_once(caplog: pytest.LogCaptureFixture) 
     assert len([r for r in caplog.records if "dropped" in r.message]) == 256
     assert caplog.text.count("from x:") == 1
     assert host.router.drops()["too_short"] > 1000
+
+
+async def test_a_full_queue_is_an_error_of_the_write() -> None:
+    wire = Wire()
+    host = Host("a", wire.attach("a"))
+    full = wire.attach("b", queue_size=1)  # which nobody empties
+    full.heard("x", b"x", "a")
+    route = host.router.route("corp")
+    assert route is not None
+    host.send("corp", b"fits")
+    with pytest.raises(SlotError) as caught:
+        host.send("corp", b"does not")
+    assert caught.value.errno == errno.ENOBUFS
+    assert host.router.counts()["send_queue_full"] == 1
+
+
+async def test_an_error_inside_does_not_end_the_mount(
+    make: Make, caplog: pytest.LogCaptureFixture
+) -> None:
+    transports = make(2)
+    a, b = Host("a", transports[0]), Host("b", transports[1])
+
+    def fail(*arguments: object) -> tuple[int, int]:
+        raise RuntimeError("on purpose")
+
+    async with trio.open_nursery() as nursery:
+        await nursery.start(b.router.run, fail)
+        await nursery.start(a.router.run, a.deliver)
+        a.send("corp", b"x")
+        await eventually(lambda: "on purpose" in caplog.text)
+        b.send("corp", b"alive")
+        await eventually(lambda: a.delivered)
+        nursery.cancel_scope.cancel()

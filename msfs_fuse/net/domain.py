@@ -37,12 +37,10 @@ class Opened(NamedTuple):
 
     Attributes:
         epoch: names the sender from its start to its end.
-        is_new: nothing of this epoch was accepted before.
     """
 
     kind: Kind
     epoch: bytes
-    is_new: bool
     body: Message | Presence
 
 
@@ -132,8 +130,8 @@ class Domain:
                 raise Refused(Reason.OTHER_DESTINATION)
         else:
             body = decode_presence(sealed)
-        is_new = self._replays.accept(header.epoch, header.counter, body.sent_at, now)
-        return Opened(header.kind, header.epoch, is_new, body)
+        self._replays.accept(header.epoch, header.counter, body.sent_at, now)
+        return Opened(header.kind, header.epoch, body)
 
     def _decrypt(self, keys: list[Key], header: Header, datagram: bytes) -> bytes:
         for key in keys:

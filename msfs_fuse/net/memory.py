@@ -62,8 +62,10 @@ class MemoryTransport(Transport):
             raise QueueFull from None
         self._counts["sent"] += 1
 
-    def heard(self, host: str, epoch: bytes, source: Hashable) -> None:
+    def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
+        is_new = epoch not in self._ways
         self._ways[epoch] = fold(host), str(source)
+        return is_new
 
     def forget(self, epoch: bytes) -> None:
         self._ways.pop(epoch, None)

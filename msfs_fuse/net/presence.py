@@ -39,6 +39,9 @@ class Peers:
     def __len__(self) -> int:
         return len(self._peers)
 
+    def __contains__(self, epoch: bytes) -> bool:
+        return epoch in self._peers
+
     def heard(self, epoch: bytes, peer: Peer) -> bool:
         """Note a sign of life. False if there is no room for one more."""
         if epoch not in self._peers and len(self._peers) >= self._capacity:

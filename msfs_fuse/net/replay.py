@@ -85,11 +85,8 @@ class Replays:
         if sender is not None and not sender.window.is_new(counter):
             raise Refused(Reason.REPLAYED)
 
-    def accept(self, epoch: bytes, counter: int, sent_at: int, now: int) -> bool:
+    def accept(self, epoch: bytes, counter: int, sent_at: int, now: int) -> None:
         """Take a datagram that has been opened, for the first and the last time.
-
-        Returns:
-            Whether its sender is new.
 
         Raises:
             Refused: REPLAYED; STALE if its time is not near ours; BEFORE_START if it may have
@@ -99,7 +96,6 @@ class Replays:
             raise Refused(Reason.STALE)
         self._age(now)
         sender = self._senders.pop(epoch, None)
-        is_new = sender is None
         if sender is None:
             if sent_at < self._forgotten:
                 raise Refused(Reason.BEFORE_START)
@@ -112,7 +108,6 @@ class Replays:
         sender.window.mark(counter)
         sender.accepted_at = now
         sender.newest = max(sender.newest, sent_at)
-        return is_new
 
     def _age(self, now: int) -> None:
         while self._senders:

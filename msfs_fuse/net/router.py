@@ -7,6 +7,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 import trio
 
@@ -200,6 +201,13 @@ class DomainRouter(Router, Receiver):
     # ---- what arrives ----
 
     def received(self, transport: Transport, datagram: bytes, source: Hashable) -> bool:
+        try:
+            return self._receive(transport, datagram, source)
+        except Exception:  # whatever it is, it must not end the mount
+            log.exception("a datagram from %s", source)
+            return False
+
+    def _receive(self, transport: Transport, datagram: bytes, source: Hashable) -> bool:
         member = self._by_transport[transport]
         try:
             opened = member.domain.open(datagram, self._now())
@@ -235,13 +243,14 @@ class DomainRouter(Router, Receiver):
     ) -> None:
         body = opened.body
         host = body.host if isinstance(body, Presence) else body.sender.host
+        was_there = opened.epoch in member.peers
         if not member.peers.heard(opened.epoch, Peer(host, source, time.monotonic())):
             return
-        transport.heard(host, opened.epoch, source)
-        if opened.is_new:
+        if not was_there:
             log.info("host %s of domain %s is there", host, member.domain.name)
+        if transport.heard(host, opened.epoch, source):  # so it may not know us
             hello = member.domain.seal_presence(Kind.HELLO, self._now())
-            self._try(lambda: transport.send_to_host(host, hello))
+            self._try(partial(transport.send_to_host, host, hello))
 
     def _gone(self, member: Member, epoch: bytes) -> None:
         peer = member.peers.gone(epoch)
@@ -258,9 +267,10 @@ class DomainRouter(Router, Receiver):
     def say(self, kind: Kind) -> None:
         """Send a HELLO or BYE to all domains."""
         for member in self._members:
-            datagram = member.domain.seal_presence(kind, self._now())
             for transport in member.transports:
-                self._try(lambda each=transport, data=datagram: each.send_to_domain(data))  # type: ignore[misc]
+                # One for each: a second copy would be dropped, and its way never be known.
+                datagram = member.domain.seal_presence(kind, self._now())
+                self._try(partial(transport.send_to_domain, datagram))
 
     @staticmethod
     def _try(send: Callable[[], None]) -> None:

@@ -53,8 +53,12 @@ class Transport(Protocol):
             QueueFull: it was not sent to all.
         """
 
-    def heard(self, host: str, epoch: bytes, source: Hashable) -> None:
-        """An authentic datagram of that member came from there: this is the way to it."""
+    def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
+        """An authentic datagram of that member came from there: this is the way to it.
+
+        Returns:
+            Whether the member is new to this transport.
+        """
 
     def forget(self, epoch: bytes) -> None:
         """That member is gone."""

@@ -108,7 +108,7 @@ class UdpTransport(Transport):
             endpoints.add(Endpoint(family, self._groups[family], self._port, index))
         self._send_all(endpoints, datagram)
 
-    def heard(self, host: str, epoch: bytes, source: Hashable) -> None:
+    def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
         assert isinstance(source, Source)
         name = fold(host)
         if self._hosts.get(epoch, name) != name:
@@ -120,6 +120,7 @@ class UdpTransport(Transport):
             self._out_of_reach.pop(epoch, None)
         elif is_new or epoch in self._out_of_reach:
             self._out_of_reach[epoch] = source.endpoint
+        return is_new
 
     def forget(self, epoch: bytes) -> None:
         name = self._hosts.pop(epoch, None)
