@@ -53,7 +53,7 @@ async def _serve(
         await nursery.start(stop_on_signal)
         await nursery.start(operations.reads.run_timeouts)
         if router is not None:
-            await nursery.start(router.run, operations.deliver)
+            await nursery.start(router.run, operations.exchange.deliver)
             await nursery.start(_reload_on_signal, router, network)
         ready()
         await session.serve()

@@ -20,15 +20,16 @@ from msfs_fuse.core import attributes as slot_attributes
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.limits import NAME_MAX
 from msfs_fuse.core.mailslots import Mailslots
-from msfs_fuse.core.names import REMOTE_MARK, REMOTE_MESSAGE_SIZE, Address, check_length
+from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
 from msfs_fuse.core.router import Router
-from msfs_fuse.core.slot import Access, Caller, Delivery, Directory, Handle, Node, Sender, Slot
+from msfs_fuse.core.slot import Access, Caller, Directory, Handle, Node, Slot
 from msfs_fuse.fuse import interpose, procfs
 from msfs_fuse.fuse.control import control_directory
+from msfs_fuse.fuse.exchange import Exchange, RemoteHandle
 from msfs_fuse.fuse.nodes import ControlFile, Inodes, RemoteDirectory, RemoteSlot, attributes
 from msfs_fuse.fuse.permissions import Credentials
 from msfs_fuse.fuse.reads import Polls, Reads, deliver
-from msfs_fuse.fuse.remote import RemoteHandle, RemoteNames
+from msfs_fuse.fuse.remote import RemoteNames
 
 log = logging.getLogger(__name__)
 
@@ -100,6 +101,7 @@ class Operations(pyfuse3.Operations):
         self._router = router
         self._polls = Polls()
         self.reads = Reads(mail, self._polls)
+        self.exchange = Exchange(mail, self._polls, router)
         self._inodes = Inodes(mail.root)
         self._remote = RemoteNames(mail, time.time_ns)
         self._control = control_directory(mail, mountpoint, router, time.time_ns())
@@ -339,14 +341,9 @@ class Operations(pyfuse3.Operations):
     def _open_remote(
         self, address: Address, flags: int, ctx: pyfuse3.RequestContext
     ) -> Handle | RemoteHandle:
-        assert address.host is not None
-        route = self._router.route(address.host)
-        if route is not None:
-            route.check(address.path)
-            sender = Sender(self._mail.host, ctx.uid, procfs.process_of(ctx.pid))
-            return RemoteHandle(route, address.path, sender, Credentials.of(ctx))
-        if address.host.lower() != self._mail.host.lower():
-            raise SlotError(errno.EHOSTUNREACH)
+        handle = self.exchange.open(address, ctx)
+        if handle is not None:
+            return handle
         slot = self._mail.find(address.path)
         if not isinstance(slot, Slot):
             raise SlotError(errno.ENOENT)
@@ -405,48 +402,11 @@ class Operations(pyfuse3.Operations):
         ):
             raise SlotError(errno.EMSGSIZE)
         if isinstance(handle, RemoteHandle):
-            self._send(handle, data)
+            self.exchange.send(handle, data)
             return size
         deliver(self._mail.enqueue(handle.slot, data, handle.sender, time.time_ns()))
         self._polls.wake(handle.slot)
         return size
-
-    def _send(self, handle: RemoteHandle, data: bytes) -> None:
-        if not data:
-            raise SlotError(errno.EINVAL)
-        if len(data) > REMOTE_MESSAGE_SIZE:
-            raise SlotError(errno.EMSGSIZE)
-        route, path, sender, credentials = (
-            handle.route,
-            handle.path,
-            handle.sender,
-            handle.credentials,
-        )
-        now = time.time_ns()
-        route.send(path, data, sender, now)
-        if route.includes_this_host:
-            # The writer is a process of this host, to whom permissions apply as they do to
-            # any other way to the slot.
-            self._take(
-                self._mail.deliver(path, data, sender, now, accepts=credentials.may_reach_and_write)
-            )
-
-    def deliver(
-        self, path: tuple[str, ...], data: bytes, sender: Sender, sent_at: int
-    ) -> tuple[int, int]:
-        """Take a message from another host; how many slots took it, and how many refused.
-
-        Args:
-            sent_at: by the sender's clock, in nanoseconds since the epoch.
-        """
-        delivery = self._mail.deliver(path, data, sender, time.time_ns(), sent_at=sent_at)
-        self._take(delivery)
-        return len(delivery.slots), delivery.refused
-
-    def _take(self, delivery: Delivery) -> None:
-        deliver(delivery.answers)
-        for slot in delivery.slots:
-            self._polls.wake(slot)
 
     @handler
     def poll(

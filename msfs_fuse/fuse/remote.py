@@ -2,32 +2,15 @@
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
 from weakref import WeakValueDictionary
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
-from msfs_fuse.core.router import Route
-from msfs_fuse.core.slot import Caller, Directory, Sender
+from msfs_fuse.core.slot import Caller, Directory
 from msfs_fuse.fuse.nodes import RemoteDirectory, RemoteSlot
-from msfs_fuse.fuse.permissions import Credentials
 
 _SLOT_MODE = 0o222
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteHandle:
-    """An open name on another host, or on every host of a domain.
-
-    Attributes:
-        credentials: of the process that opened it, for the slot of this name on this host.
-    """
-
-    route: Route
-    path: tuple[str, ...]
-    sender: Sender
-    credentials: Credentials
 
 
 class RemoteNames:
