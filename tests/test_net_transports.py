@@ -313,3 +313,40 @@ async def test_an_error_inside_does_not_end_the_mount(
         b.send("corp", b"alive")
         await eventually(lambda: a.delivered)
         nursery.cancel_scope.cancel()
+
+
+async def test_a_host_that_falls_silent_is_missed(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    transports = in_memory(2)
+    a, b = (Host(name, each) for name, each in zip("ab", transports, strict=True))
+    async with trio.open_nursery() as nursery:
+        await nursery.start(a.router.run, a.deliver)
+        with trio.CancelScope():
+            async with trio.open_nursery() as other:
+                await other.start(b.router.run, b.deliver)
+                await trio.sleep(300)  # seconds, that nobody waits for
+                assert a.router.route("b") is not None  # for it says HELLO again and again
+                other.cancel_scope.cancel()  # without a BYE
+        await trio.sleep(60)
+        assert a.router.route("b") is not None
+        await trio.sleep(90)
+        assert a.router.route("b") is None
+        assert list(a.router.names()) == ["corp"]
+        nursery.cancel_scope.cancel()
+
+
+async def test_a_host_is_found_again_after_an_outage(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    wire = Wire()
+    a, b = (Host(name, wire.attach(name)) for name in "ab")
+    async with running_hosts(a, b):
+        await trio.sleep(1)
+        wire.is_up = False
+        await trio.sleep(200)
+        assert a.router.route("b") is None
+        wire.is_up = True
+        await trio.sleep(40)
+        assert a.router.route("b") is not None
+        assert b.router.route("a") is not None

@@ -45,7 +45,7 @@ class _Complaints:
         self._named: OrderedDict[Hashable, float] = OrderedDict()
 
     def is_due(self, source: Hashable) -> bool:
-        now = time.monotonic()
+        now = trio.current_time()
         while self._named and now - next(iter(self._named.values())) > _LOG_INTERVAL:
             self._named.popitem(last=False)
         if source in self._named or len(self._named) >= _LOG_SOURCES:
@@ -162,7 +162,7 @@ class DomainRouter(Router, Receiver):
         return [*domains, *(host for name, host in hosts.items() if name not in hidden)]
 
     def peers(self) -> str:
-        now = time.monotonic()
+        now = trio.current_time()
         rows = [("DOMAIN", "HOST", "ADDRESS", "HEARD")]
         rows += (
             (member.domain.name, peer.host, str(peer.source), f"{now - peer.heard_at:.0f}")
@@ -244,7 +244,7 @@ class DomainRouter(Router, Receiver):
         body = opened.body
         host = body.host if isinstance(body, Presence) else body.sender.host
         was_there = opened.epoch in member.peers
-        if not member.peers.heard(opened.epoch, Peer(host, source, time.monotonic())):
+        if not member.peers.heard(opened.epoch, Peer(host, source, trio.current_time())):
             return
         if not was_there:
             log.info("host %s of domain %s is there", host, member.domain.name)
@@ -306,7 +306,7 @@ class DomainRouter(Router, Receiver):
                 with trio.move_on_after(pause):
                     await self._hello.wait()
                 for member in self._members:
-                    for epoch in member.peers.expire(time.monotonic()):
+                    for epoch in member.peers.expire(trio.current_time()):
                         for transport in member.transports:
                             transport.forget(epoch)
                 self.say(Kind.HELLO)
