@@ -138,13 +138,16 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
     except ExceptionGroup as group:
         if group.split(OSError)[1] is not None:
             raise
-        raise CommandError(f"cannot use the network: {_first(group)}") from None
+        raise CommandError(f"cannot use the network: {_first(group).strerror}") from None
     finally:
         session.close()
         log.info("unmounted %s", settings.mountpoint)
 
 
-def _first(error: BaseException) -> BaseException:
-    while isinstance(error, BaseExceptionGroup):
+def _first(group: ExceptionGroup[Exception]) -> OSError:
+    """The first error of a group that holds nothing but these."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
         error = error.exceptions[0]
+    assert isinstance(error, OSError)
     return error

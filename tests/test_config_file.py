@@ -1,6 +1,8 @@
 """The configuration: what it says, and every mistake named with its file and line."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -191,3 +193,34 @@ def test_mount_refuses_a_keyring_that_others_can_read(tmp_path: Path) -> None:
         assert done.returncode == Exit.FAILED
         assert done.stderr.startswith("msfs: domain corp: keyring ")
         assert not os.path.ismount(tmp_path / "mnt")
+
+
+def test_a_network_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    keyring = tmp_path / "corp.keys"
+    msfs("keygen", keyring)
+    (tmp_path / "mnt").mkdir()
+    code = """
+import sys
+from msfs_fuse.cli import main
+from msfs_fuse.net.udp import UdpTransport
+
+def fail(self, family):
+    raise PermissionError(13, "Permission denied")
+
+UdpTransport._bind = fail
+main()
+"""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", code, "mount", "-f", "--config", "/dev/null"),
+            *("-o", f"domain=corp,keyring={keyring}", tmp_path / "mnt"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == Exit.FAILED
+    assert done.stderr.endswith("\nmsfs: cannot use the network: Permission denied\n")
+    assert "Traceback" not in done.stderr
+    assert not os.path.ismount(tmp_path / "mnt")
