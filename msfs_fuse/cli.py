@@ -36,7 +36,12 @@ options for -o, separated by commas:
   max_waiting=N           reads that may wait in the mount (16384)
   busy_poll=N             microseconds to look for the next request before sleeping (50);
                           0 never; only while requests follow each other, and not on one core
+  domain=NAME,keyring=FILE  be a member of this domain, beside those of the configuration
+  host=NAME               what other hosts call this one (its host name)
   nosuid,nodev,noexec,…   as for any mount
+
+The configuration is /etc/msfs/msfs.toml and /etc/msfs/msfs.toml.d/*.toml, or FILE and
+FILE.d/*.toml. SIGHUP has the daemon read the keyrings again.
 """
 
 
@@ -99,6 +104,20 @@ With --json numbers are numbers, times are seconds since 1970, and null is what 
 what you may not read.
 """
 
+_KEYGEN = """\
+A keyring has the keys of a domain, one in each line. The first one sends, all of them receive.
+Without an option a new keyring with one key is made: copy it to each host of the domain.
+
+To change keys without a gap, wait after each step until all hosts have it, and have taken it
+(kill -HUP the daemon, its pid is in .msfs/status):
+
+  msfs keygen --add FILE         then copy FILE to all hosts
+  msfs keygen --use KEY FILE     on each host
+  msfs keygen --remove OLD FILE  on each host
+
+KEY and OLD are what msfs keygen and msfs config --check call a key, never the key itself.
+"""
+
 _DOCTOR = """\
 One line for each check: ok, warn or fail, what was found and what to do about it.
 
@@ -111,8 +130,14 @@ exit codes:
 def _mount(args: argparse.Namespace) -> Exit:
     from msfs_fuse import daemon
     from msfs_fuse.config import parse_options
+    from msfs_fuse.config_file import read_configuration
 
-    settings = parse_options(os.path.realpath(args.directory), args.options, debug=args.debug)
+    settings = parse_options(
+        os.path.realpath(args.directory),
+        args.options,
+        read_configuration(args.config),
+        debug=args.debug,
+    )
     daemon.prepare(settings)
     if args.foreground or args.debug:
         daemon.run_in_foreground(settings)
@@ -188,6 +213,27 @@ def _status(args: argparse.Namespace) -> Exit:
     from msfs_fuse.apps import show
 
     show.status(_find_mount(args), as_json=args.json)
+    return Exit.OK
+
+
+def _peers(args: argparse.Namespace) -> Exit:
+    from msfs_fuse.apps import show
+
+    show.peers(_find_mount(args), as_json=args.json)
+    return Exit.OK
+
+
+def _config(args: argparse.Namespace) -> Exit:
+    from msfs_fuse.apps.keys import check_configuration
+
+    check_configuration(args.config)
+    return Exit.OK
+
+
+def _keygen(args: argparse.Namespace) -> Exit:
+    from msfs_fuse.apps import keys
+
+    keys.change(args.keyring, add=args.add, use=args.use, remove=args.remove)
     return Exit.OK
 
 
@@ -278,6 +324,8 @@ def build_parser() -> argparse.ArgumentParser:
         "-o", dest="options", action="append", default=[], metavar="OPTS", help="mount options"
     )
 
+    mount.add_argument("--config", metavar="FILE", help="instead of /etc/msfs/msfs.toml")
+
     umount = command("umount", _umount, "unmount, and wait for the daemon to end")
     umount.add_argument("directory", metavar="DIR")
     umount.add_argument("-l", dest="lazy", action="store_true", help="even if it is dead or in use")
@@ -316,6 +364,21 @@ def build_parser() -> argparse.ArgumentParser:
     info.add_argument("name", metavar="NAME", help="a slot on this host")
 
     command("status", _status, "show the state of the mount", uses_mount=True, json=True)
+    command("peers", _peers, "list the hosts that were heard of late", uses_mount=True, json=True)
+
+    keygen = command("keygen", _keygen, "make a keyring, or change its keys", _KEYGEN)
+    change = keygen.add_mutually_exclusive_group()
+    change.add_argument("--add", action="store_true", help="add a new key, to receive with")
+    change.add_argument("--use", metavar="KEY", help="send with this key")
+    change.add_argument("--remove", metavar="KEY", help="accept this key no more")
+    keygen.add_argument("keyring", metavar="FILE", help="the keyring, 0600")
+
+    config = command("config", _config, "look at the configuration")
+    config.add_argument(
+        "--check", action="store_true", required=True, help="say whether it and its keys are good"
+    )
+    config.add_argument("--config", metavar="FILE", help="instead of /etc/msfs/msfs.toml")
+
     command(
         "doctor", _doctor, "look for what is wrong, and say what to do about it", _DOCTOR, json=True
     )

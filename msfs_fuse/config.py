@@ -1,10 +1,12 @@
 """Mount options: the words after `-o` to frozen settings."""
 
 import dataclasses
+import os
 import re
 from dataclasses import dataclass, field
 
 from msfs_fuse.core.limits import Limits
+from msfs_fuse.core.names import fold, is_host_name
 from msfs_fuse.errors import CommandError, Exit
 
 FILESYSTEM_TYPE = "fuse.msfs"
@@ -17,6 +19,42 @@ _KERNEL_OPTIONS = frozenset(
 _SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
 
+DEFAULT_PORT = 4424
+
+
+@dataclass(frozen=True)
+class DomainSettings:
+    """A domain that this host is a member of.
+
+    Attributes:
+        keyring: absolute path of the file with its keys.
+        port: of UDP.
+        peers: hosts to send to one by one, `HOST`, `HOST:PORT` or addresses.
+        interfaces: names of those to use for multicast; None for all.
+        multicast: whether to use it.
+    """
+
+    name: str
+    keyring: str
+    port: int = DEFAULT_PORT
+    peers: tuple[str, ...] = ()
+    interfaces: tuple[str, ...] | None = None
+    multicast: bool = True
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """What a mount has to do with other hosts: without a domain, nothing.
+
+    Attributes:
+        host: the name of this host; None for the one it has.
+        domains: the first one is the primary one, `@*`.
+    """
+
+    host: str | None = None
+    domains: tuple[DomainSettings, ...] = ()
+
+
 @dataclass(frozen=True)
 class Settings:
     """All that a mount is told.
@@ -27,6 +65,7 @@ class Settings:
         allow_other: other users may use the mount.
         strict: opening a missing slot to write does not create it.
         busy_poll: microseconds that the daemon looks for the next request before it sleeps.
+        network: other hosts.
         debug: libfuse and pyfuse3 tell each request on stderr.
         kernel_options: generic mount options.
     """
@@ -36,6 +75,7 @@ class Settings:
     allow_other: bool = False
     strict: bool = False
     busy_poll: int = 50
+    network: NetworkSettings = NetworkSettings()
     debug: bool = False
     kernel_options: frozenset[str] = frozenset()
 
@@ -56,8 +96,40 @@ def _number(name: str, text: str) -> int:
     return int(match[1]) * _SUFFIXES[match[2]]
 
 
-def parse_options(mountpoint: str, words: list[str], *, debug: bool = False) -> Settings:
+def _checked_name(what: str, text: str) -> str:
+    if not is_host_name(text):
+        raise CommandError(
+            f"option {what}: {text!r} is not letters, digits and _.-, 64 at most", Exit.USAGE
+        )
+    return text
+
+
+def _with_options(network: NetworkSettings, words: dict[str, str]) -> NetworkSettings:
+    """The configuration with what `-o host=…,domain=…,keyring=…` adds: the primary domain."""
+    if "host" in words:
+        network = dataclasses.replace(network, host=_checked_name("host", words["host"]))
+    if ("domain" in words) != ("keyring" in words):
+        raise CommandError("options domain and keyring need each other", Exit.USAGE)
+    if "domain" in words:
+        first = DomainSettings(
+            _checked_name("domain", words["domain"]), os.path.abspath(words["keyring"])
+        )
+        others = (each for each in network.domains if fold(each.name) != fold(first.name))
+        network = dataclasses.replace(network, domains=(first, *others))
+    return network
+
+
+def parse_options(
+    mountpoint: str,
+    words: list[str],
+    network: NetworkSettings = NetworkSettings(),
+    *,
+    debug: bool = False,
+) -> Settings:
     """Settings from the words of `-o`, each `a,b=c,…`.
+
+    Args:
+        network: what the configuration says of other hosts.
 
     Raises:
         CommandError: an option that is not known, lacks its value or makes no sense.
@@ -65,6 +137,7 @@ def parse_options(mountpoint: str, words: list[str], *, debug: bool = False) -> 
     limit_names = {each.name for each in dataclasses.fields(Limits)}
     limits: dict[str, int] = {}
     flags: dict[str, bool] = {}
+    network_words: dict[str, str] = {}
     kernel_options: set[str] = set()
     busy_poll = Settings.busy_poll
     for option in filter(None, ",".join(words).split(",")):
@@ -75,6 +148,8 @@ def parse_options(mountpoint: str, words: list[str], *, debug: bool = False) -> 
             busy_poll = _number(name, value)
         elif name in ("allow_other", "strict") and not equals:
             flags[name] = True
+        elif name in ("host", "domain", "keyring") and value:
+            network_words[name] = value
         elif option in _KERNEL_OPTIONS:
             kernel_options.add(option)
         elif option == "ro":
@@ -91,6 +166,7 @@ def parse_options(mountpoint: str, words: list[str], *, debug: bool = False) -> 
         allow_other=flags.get("allow_other", False),
         strict=flags.get("strict", False),
         busy_poll=busy_poll,
+        network=_with_options(network, network_words),
         debug=debug,
         kernel_options=frozenset(kernel_options),
     )

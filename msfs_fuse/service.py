@@ -8,15 +8,20 @@ import signal
 import socket
 import time
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
 
-from msfs_fuse.config import Settings
+from msfs_fuse.config import NetworkSettings, Settings
 from msfs_fuse.core.mailslots import Mailslots
+from msfs_fuse.core.router import NoRouter
 from msfs_fuse.errors import CommandError
 from msfs_fuse.fuse.interpose import InterposeError
 from msfs_fuse.fuse.operations import Operations
 from msfs_fuse.fuse.session import MountError, Session
+
+if TYPE_CHECKING:
+    from msfs_fuse.net.router import DomainRouter
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +38,13 @@ _GC_THRESHOLDS = (50_000, 20, 100)
 _STOP_TIMEOUT = 1.0
 
 
-async def _serve(session: Session, operations: Operations, ready: Callable[[], None]) -> None:
+async def _serve(
+    session: Session,
+    operations: Operations,
+    router: "DomainRouter | None",
+    network: NetworkSettings,
+    ready: Callable[[], None],
+) -> None:
     async def stop_on_signal(*, task_status: trio.TaskStatus[None]) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             task_status.started()
@@ -46,9 +57,61 @@ async def _serve(session: Session, operations: Operations, ready: Callable[[], N
     async with trio.open_nursery() as nursery:
         await nursery.start(stop_on_signal)
         await nursery.start(operations.reads.run_timeouts)
+        if router is not None:
+            await nursery.start(router.run, operations.exchange.deliver)
+        await nursery.start(_reload_on_signal, router, network)
         ready()
         await session.serve()
+        if router is not None:
+            router.close()
         nursery.cancel_scope.cancel()
+
+
+async def _reload_on_signal(
+    router: "DomainRouter | None", network: NetworkSettings, *, task_status: trio.TaskStatus[None]
+) -> None:
+    """Read the keyrings again at SIGHUP; one that cannot be used leaves the keys as they are."""
+    with trio.open_signal_receiver(signal.SIGHUP) as signals:
+        task_status.started()
+        async for _ in signals:
+            if router is None:
+                continue
+            from msfs_fuse.net.keyring import KeyringError, load_keyring
+
+            for domain in network.domains:
+                try:
+                    router.use_keys(domain.name, load_keyring(domain.keyring))
+                except KeyringError as error:
+                    log.error("domain %s keeps its keys: %s", domain.name, error)
+                else:
+                    log.info("domain %s has read its keys", domain.name)
+
+
+def _make_router(network: NetworkSettings, host: str) -> "DomainRouter | None":
+    """The way to other hosts; None without a domain, and then nothing of it is even loaded."""
+    if not network.domains:
+        return None
+    from msfs_fuse.net.domain import Domain
+    from msfs_fuse.net.keyring import KeyringError, load_keyring
+    from msfs_fuse.net.router import DomainRouter, Member
+    from msfs_fuse.net.udp import UdpTransport
+
+    members = []
+    for settings in network.domains:
+        transport = UdpTransport(
+            settings.name,
+            port=settings.port,
+            peers=settings.peers,
+            interfaces=settings.interfaces,
+            use_multicast=settings.multicast,
+        )
+        try:
+            keyring = load_keyring(settings.keyring)
+            domain = Domain(settings.name, host, keyring, time.time_ns() // 1_000_000)
+        except (KeyringError, ValueError) as error:
+            raise CommandError(f"domain {settings.name}: {error}") from None
+        members.append(Member(domain, [transport]))
+    return DomainRouter(host, members)
 
 
 def run(settings: Settings, ready: Callable[[], None]) -> None:
@@ -58,18 +121,20 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
         ready: called once the mount is live.
 
     Raises:
-        CommandError: it could not be mounted.
+        CommandError: it could not be mounted, or the network not be used.
     """
     faulthandler.register(signal.SIGUSR1)
+    host = settings.network.host or socket.gethostname().partition(".")[0]
+    router = _make_router(settings.network, host)
     mail = Mailslots(
         settings.limits,
-        host=socket.gethostname().partition(".")[0],
+        host=host,
         owner=(os.geteuid(), os.getegid()),
         root_mode=_SHARED_ROOT_MODE if settings.allow_other else _PRIVATE_ROOT_MODE,
         strict=settings.strict,
         now=time.time_ns(),
     )
-    operations = Operations(mail, settings.mountpoint)
+    operations = Operations(mail, settings.mountpoint, router or NoRouter())
     try:
         session = Session(
             operations, settings.mountpoint, settings.fuse_options(), settings.busy_poll
@@ -79,7 +144,20 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
     try:
         log.info("mounted at %s", settings.mountpoint)
-        trio.run(_serve, session, operations, ready)
+        trio.run(_serve, session, operations, router, settings.network, ready)
+    except ExceptionGroup as group:
+        if group.split(OSError)[1] is not None:
+            raise
+        raise CommandError(f"cannot use the network: {_first(group).strerror}") from None
     finally:
         session.close()
         log.info("unmounted %s", settings.mountpoint)
+
+
+def _first(group: ExceptionGroup[Exception]) -> OSError:
+    """The first error of a group that holds nothing but these."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, OSError)
+    return error

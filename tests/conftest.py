@@ -102,7 +102,8 @@ def _mounted(
     path = tmp_path / f"mailslot{number}"
     path.mkdir()
     log = tmp_path / f"daemon{number}.log"
-    command = [sys.executable, *program, "mount", "-f", "-o", ",".join(options), str(path)]
+    command = [sys.executable, *program, "mount", "-f", "--config", "/dev/null"]
+    command += ["-o", ",".join(options), str(path)]
     with log.open("wb") as output:
         daemon = subprocess.Popen(command, stdout=output, stderr=output)
     try:

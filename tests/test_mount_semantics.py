@@ -54,7 +54,7 @@ def test_reserved_names_are_refused(mount: Mount, name: str) -> None:
 
 
 def test_the_control_directory_is_read_only(mount: Mount) -> None:
-    assert sorted(os.listdir(mount / ".msfs")) == ["metrics", "status"]
+    assert sorted(os.listdir(mount / ".msfs")) == ["metrics", "peers", "status"]
     with refused(errno.EACCES):
         os.open(mount / ".msfs/new", SERVER)
     with refused(errno.EACCES):

@@ -1,4 +1,4 @@
-"""`msfs ls`, `msfs info` and `msfs status`: what there is, for people and as JSON."""
+"""`msfs ls`, `msfs info`, `msfs status` and `msfs peers`: what there is, for people and as JSON."""
 
 import errno
 import grp
@@ -98,6 +98,34 @@ def status(mount: str, *, as_json: bool) -> None:
         output.print_json({name: output.typed(name, text) for name, text in facts.items()})
     else:
         output.print_facts(facts)
+
+
+def peers(mount: str, *, as_json: bool) -> None:
+    """List the hosts that the mount has heard of late, for each domain.
+
+    Raises:
+        CommandError: the mount does not tell.
+    """
+    path = os.path.join(mount, CONTROL_DIRECTORY, "peers")
+    try:
+        with open(path, encoding="ascii") as file:
+            header, *rows = (line.split("\t") for line in file.read().splitlines() or [""])
+    except OSError as error:
+        raise targets.refusal(error, path, mount) from None
+    if as_json:
+        output.print_json(
+            [
+                {
+                    "domain": domain,
+                    "host": host,
+                    "address": address,
+                    "seconds_since_heard": int(heard),
+                }
+                for domain, host, address, heard in rows
+            ]
+        )
+    elif header != [""]:
+        output.print_table(header, rows, right={"HEARD"})
 
 
 def _attributes(path: str) -> dict[str, str | None]:

@@ -9,12 +9,13 @@ from itertools import count
 from msfs_fuse.core.deadlines import Deadlines
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.limits import Limits
-from msfs_fuse.core.names import check_new_name
+from msfs_fuse.core.names import check_new_name, fold
 from msfs_fuse.core.slot import (
     Access,
     Answer,
     Caller,
     Closed,
+    Delivery,
     Directory,
     Handle,
     Message,
@@ -270,8 +271,13 @@ class Mailslots:
 
     # ---- messages ----
 
-    def enqueue(self, slot: Slot, data: bytes, sender: Sender, now: int) -> list[Answer]:
+    def enqueue(
+        self, slot: Slot, data: bytes, sender: Sender, now: int, sent_at: int | None = None
+    ) -> list[Answer]:
         """Append one message, and answer the reads that waited for it.
+
+        Args:
+            sent_at: when it was sent by the sender's clock, in nanoseconds; None for now.
 
         Raises:
             SlotError: EMSGSIZE; ENOSPC at a limit; EINVAL for an empty message. Nothing is
@@ -286,7 +292,7 @@ class Mailslots:
         if not self._fits(slot, size):
             self.counts.writes_full += 1
             raise SlotError(errno.ENOSPC)
-        slot.messages.append(Message(data, sender, now))
+        slot.messages.append(Message(data, sender, now if sent_at is None else sent_at))
         slot.size += size
         slot.mtime = now
         self.messages += 1
@@ -294,6 +300,48 @@ class Mailslots:
         self.counts.messages_written += 1
         self.counts.bytes_written += size
         return self._match(slot, now) if slot.waiting else []
+
+    def matching(self, path: tuple[str, ...]) -> list[Slot]:
+        """The slots of that name without regard to ASCII case, as other hosts name them."""
+        nodes: list[Node] = [self.root]
+        for name in map(fold, path):
+            nodes = [
+                child
+                for node in nodes
+                if isinstance(node, Directory)
+                for child in node.folded.get(name, ())
+            ]
+        return [node for node in nodes if isinstance(node, Slot)]
+
+    def deliver(
+        self,
+        path: tuple[str, ...],
+        data: bytes,
+        sender: Sender,
+        now: int,
+        *,
+        sent_at: int | None = None,
+        accepts: Callable[[Slot], bool] = lambda slot: slot.network,
+    ) -> Delivery:
+        """Append a message from the network to every slot that it names.
+
+        Refuses nothing by exception: nobody is there to hear of it.
+
+        Args:
+            sent_at: as for enqueue.
+            accepts: whether the sender may write to a slot; by default the slot's `network`.
+        """
+        delivery = Delivery([], [], 0)
+        for slot in self.matching(path):
+            try:
+                if not accepts(slot):
+                    raise SlotError(errno.EACCES)
+                delivery.answers.extend(self.enqueue(slot, data, sender, now, sent_at))
+            except SlotError:
+                delivery = delivery._replace(refused=delivery.refused + 1)
+            else:
+                delivery.slots.append(slot)
+        return delivery
 
     def add_reader(
         self,
@@ -477,6 +525,7 @@ class Mailslots:
 
     def _link(self, node: Node, parent: Directory, now: int) -> None:
         parent.children[node.name] = node
+        parent.folded.setdefault(fold(node.name), []).append(node)
         parent.mtime = parent.ctime = now
 
     def _unlink(self, node: Node, now: int) -> None:
@@ -484,5 +533,9 @@ class Mailslots:
         if parent is None:  # its name was taken away before
             return
         del parent.children[node.name]
+        alike = parent.folded[fold(node.name)]
+        alike.remove(node)
+        if not alike:
+            del parent.folded[fold(node.name)]
         parent.mtime = parent.ctime = now
         node.parent = None

@@ -7,6 +7,7 @@ this host, `\\HOST\mailslot\…`, `\\DOMAIN\mailslot\…` and `\\*\mailslot\…`
 import errno
 import os
 import re
+import string
 from dataclasses import dataclass
 
 from msfs_fuse.core.errors import SlotError
@@ -21,6 +22,22 @@ CONTROL_DIRECTORY = ".msfs"
 _UNC = re.compile(
     r"\\\\(?P<host>[^\\/]+)\\mailslot\\(?P<path>.+)", re.IGNORECASE | re.ASCII | re.DOTALL
 )
+
+
+# As long as HOST_NAME_MAX of Linux.
+_HOST = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}")
+
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+
+
+def fold(name: str) -> str:
+    """A name in lower case, ASCII only: two names that fold to the same are one to the network."""
+    return name.translate(_LOWER)
+
+
+def is_host_name(text: str) -> bool:
+    """Whether a host or a domain may be called so: letters, digits and `_.-`, 64 at most."""
+    return _HOST.fullmatch(text) is not None
 
 
 def is_reserved(name: str) -> bool:

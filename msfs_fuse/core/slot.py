@@ -65,9 +65,15 @@ class Node:
 
 @dataclass(slots=True, eq=False)
 class Directory(Node):
-    """Lives until rmdir."""
+    """Lives until rmdir.
+
+    Attributes:
+        children: by name.
+        folded: the same by their names without regard to ASCII case, for messages from the network.
+    """
 
     children: dict[str, Node] = field(default_factory=dict)
+    folded: dict[str, list[Node]] = field(default_factory=dict)
 
 
 @dataclass(slots=True, eq=False)
@@ -118,6 +124,20 @@ class Handle:
     access: Access
     sender: Sender
     open: bool = True
+
+
+class Delivery(NamedTuple):
+    """What became of a message that may go to several slots.
+
+    Attributes:
+        answers: for reads that waited on them.
+        slots: those that took it.
+        refused: how many matched and did not: full, closed to the network, or it is too long.
+    """
+
+    answers: list[Answer]
+    slots: list[Slot]
+    refused: int
 
 
 class Closed(NamedTuple):

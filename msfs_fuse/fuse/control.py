@@ -12,6 +12,7 @@ from prometheus_client.registry import Collector
 from msfs_fuse import __version__
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.names import CONTROL_DIRECTORY
+from msfs_fuse.core.router import Router
 from msfs_fuse.fuse.nodes import ControlDirectory, ControlFile
 
 _GAUGES = {
@@ -35,23 +36,45 @@ _COUNTERS = {
 }
 
 
+_NETWORK_COUNTERS = {
+    "sent": "Datagrams handed to the kernel.",
+    "send_failed": "Datagrams that the kernel refused: no route, no link.",
+    "send_queue_full": "Datagrams refused for a full send queue.",
+    "received": "Datagrams of other members, each counted once.",
+    "delivered": "Messages from other hosts put in a slot.",
+    "no_slot": "Messages from other hosts for a slot that this one has not.",
+    "slot_refused": "Messages from other hosts that a slot did not take.",
+}
+
+
 class _MailCollector(Collector):
     """Reads the core's plain numbers when somebody scrapes, so that counting costs nothing."""
 
-    def __init__(self, mail: Mailslots) -> None:
+    def __init__(self, mail: Mailslots, router: Router) -> None:
         self._mail = mail
+        self._router = router
 
     def collect(self) -> Iterable[Metric]:
         for name, text in _GAUGES.items():
             yield GaugeMetricFamily(f"msfs_{name}", text, value=getattr(self._mail, name))
         for name, value in self._mail.counts:
             yield CounterMetricFamily(f"msfs_{name}", _COUNTERS[name], value=value)
+        for name, value in self._router.counts().items():
+            yield CounterMetricFamily(f"msfs_network_{name}", _NETWORK_COUNTERS[name], value=value)
+        drops = self._router.drops()
+        if drops:
+            family = CounterMetricFamily(
+                "msfs_network_dropped", "Datagrams dropped.", labels=["reason"]
+            )
+            for reason, value in drops.items():
+                family.add_metric([reason], value)
+            yield family
 
 
-def metrics(mail: Mailslots) -> Callable[[], bytes]:
+def metrics(mail: Mailslots, router: Router) -> Callable[[], bytes]:
     """A function that renders the mount's metrics in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_MailCollector(mail))
+    registry.register(_MailCollector(mail, router))
     return lambda: generate_latest(registry)
 
 
@@ -78,14 +101,21 @@ def status(mail: Mailslots, mountpoint: str) -> Callable[[], bytes]:
     return render
 
 
-def control_directory(mail: Mailslots, mountpoint: str, now: int) -> ControlDirectory:
+def control_directory(
+    mail: Mailslots, mountpoint: str, router: Router, now: int
+) -> ControlDirectory:
     """Make `.msfs` and its files."""
     root = mail.root
     owner = root.uid, root.gid
     directory = ControlDirectory(
         mail.new_id(), CONTROL_DIRECTORY, root, *owner, 0o555, now, now, now
     )
-    for name, content in (("metrics", metrics(mail)), ("status", status(mail, mountpoint))):
+    contents = {
+        "metrics": metrics(mail, router),
+        "peers": lambda: router.peers().encode(),
+        "status": status(mail, mountpoint),
+    }
+    for name, content in contents.items():
         directory.children[name] = ControlFile(
             mail.new_id(), name, directory, *owner, 0o444, now, now, now, content
         )

@@ -22,10 +22,13 @@ from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.limits import NAME_MAX
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
+from msfs_fuse.core.router import Router
 from msfs_fuse.core.slot import Access, Caller, Directory, Handle, Node, Slot
-from msfs_fuse.fuse import interpose, permissions, procfs
+from msfs_fuse.fuse import interpose, procfs
 from msfs_fuse.fuse.control import control_directory
+from msfs_fuse.fuse.exchange import Exchange, RemoteHandle
 from msfs_fuse.fuse.nodes import ControlFile, Inodes, RemoteDirectory, RemoteSlot, attributes
+from msfs_fuse.fuse.permissions import Credentials
 from msfs_fuse.fuse.reads import Polls, Reads, deliver
 from msfs_fuse.fuse.remote import RemoteNames
 
@@ -83,19 +86,22 @@ class Operations(pyfuse3.Operations):
     Args:
         mail: the slots.
         mountpoint: shown in `.msfs/status`.
+        router: knows the way to other hosts.
     """
 
     supports_dot_lookup = False
 
-    def __init__(self, mail: Mailslots, mountpoint: str) -> None:
+    def __init__(self, mail: Mailslots, mountpoint: str, router: Router) -> None:
         super().__init__()
         self._mail = mail
+        self._router = router
         self._polls = Polls()
         self.reads = Reads(mail, self._polls)
+        self.exchange = Exchange(mail, self._polls, router)
         self._inodes = Inodes(mail.root)
         self._remote = RemoteNames(mail, time.time_ns)
-        self._control = control_directory(mail, mountpoint, time.time_ns())
-        self._files: dict[int, Handle | Snapshot] = {}
+        self._control = control_directory(mail, mountpoint, router, time.time_ns())
+        self._files: dict[int, Handle | RemoteHandle | Snapshot] = {}
         self._listings: dict[int, list[Node]] = {}  # as they were when opened
         self._handle_numbers = itertools.count(1)
         self._max_pages = procfs.pages_per_request()
@@ -235,6 +241,7 @@ class Operations(pyfuse3.Operations):
         nodes: list[Node] = [directory, directory.parent or directory]
         if directory is self._mail.root:
             nodes.append(self._control)
+            nodes += (self._remote.host(REMOTE_MARK + name) for name in self._router.names())
         nodes += directory.children.values()
         number = next(self._handle_numbers)
         self._listings[number] = nodes
@@ -293,9 +300,8 @@ class Operations(pyfuse3.Operations):
         elif isinstance(existing, Slot):
             # Made by another process since the kernel looked the name up. The kernel does not
             # check the permissions of what it believes to be new.
-            access = _access(flags)
-            wanted = (os.R_OK if access.reads else 0) | (os.W_OK if access.writes else 0)
-            permissions.check(existing, wanted, ctx)
+            if not Credentials.of(ctx).may_open(existing, _access(flags)):
+                raise SlotError(errno.EACCES)
             handle = self._open_slot(existing, flags, ctx)
         else:
             raise SlotError(errno.EISDIR)
@@ -328,21 +334,21 @@ class Operations(pyfuse3.Operations):
             adopted_mode=lambda: _NEW_SLOT_MODE & ~procfs.umask_of(ctx.pid),
         )
 
-    def _open_remote(self, address: Address, flags: int, ctx: pyfuse3.RequestContext) -> Handle:
-        if address.host is None or address.host.lower() != self._mail.host.lower():
-            raise SlotError(errno.EHOSTUNREACH)
-        # This host's own slots, past the kernel, which has not walked the directories.
-        for depth in range(1, len(address.path)):
-            directory = self._mail.find(address.path[:depth])
-            if isinstance(directory, Directory):
-                permissions.check(directory, os.X_OK, ctx)
+    def _open_remote(
+        self, address: Address, flags: int, ctx: pyfuse3.RequestContext
+    ) -> Handle | RemoteHandle:
+        handle = self.exchange.open(address, ctx)
+        if handle is not None:
+            return handle
         slot = self._mail.find(address.path)
         if not isinstance(slot, Slot):
             raise SlotError(errno.ENOENT)
-        permissions.check(slot, os.W_OK, ctx)
+        # Past the kernel, which has not walked the directories.
+        if not Credentials.of(ctx).may_reach_and_write(slot):
+            raise SlotError(errno.EACCES)
         return self._open_slot(slot, flags, ctx)
 
-    def _stream(self, handle: Handle) -> pyfuse3.FileInfo:
+    def _stream(self, handle: Handle | RemoteHandle) -> pyfuse3.FileInfo:
         number = next(self._handle_numbers)
         self._files[number] = handle
         return pyfuse3.FileInfo(fh=number, direct_io=True, keep_cache=False, nonseekable=True)
@@ -368,6 +374,7 @@ class Operations(pyfuse3.Operations):
                 return file.data[offset : offset + size]
             if cached:
                 raise SlotError(errno.EIO)
+            assert isinstance(file, Handle)
             self.reads.read(file, request, size, flags)
         except SlotError as error:
             request.error(error.errno)
@@ -385,7 +392,7 @@ class Operations(pyfuse3.Operations):
         """
         try:
             handle = self._files[fh]
-            assert isinstance(handle, Handle)
+            assert not isinstance(handle, Snapshot)
             size = len(data)
             # A stream has no offsets, but the second piece of a split write has one. On an
             # O_APPEND handle the kernel counts from what it takes for the file's size.
@@ -393,6 +400,9 @@ class Operations(pyfuse3.Operations):
                 size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages)
             ):
                 raise SlotError(errno.EMSGSIZE)
+            if isinstance(handle, RemoteHandle):
+                self.exchange.send(handle, data)
+                return 0
             deliver(self._mail.enqueue(handle.slot, data, handle.sender, time.time_ns()))
             self._polls.wake(handle.slot)
         except SlotError as error:
@@ -413,6 +423,8 @@ class Operations(pyfuse3.Operations):
         file = self._files[fh]
         if isinstance(file, Snapshot):
             return select.POLLIN | select.POLLRDNORM
+        if isinstance(file, RemoteHandle):
+            return select.POLLOUT | select.POLLWRNORM
         return self.reads.poll(file, fh, poll_handle)
 
     @handler
@@ -426,7 +438,7 @@ class Operations(pyfuse3.Operations):
     @handler
     def release(self, fh: int) -> None:
         file = self._files.pop(fh)
-        if isinstance(file, Snapshot):
+        if not isinstance(file, Handle):
             return
         slot = file.slot
         self._polls.discard(slot, fh)

@@ -1,37 +1,56 @@
-"""Permission bits, for the few ways to a node that the kernel does not check."""
+"""Permission bits, where the kernel does not check them for us."""
 
-import errno
-import os
+import contextlib
+import stat
+from typing import NamedTuple
 
 import pyfuse3
 
-from msfs_fuse.core.errors import SlotError
-from msfs_fuse.core.slot import Node
+from msfs_fuse.core.mailslots import ROOT_UID
+from msfs_fuse.core.slot import Access, Node, Slot
 
 
-def _groups(ctx: pyfuse3.RequestContext) -> set[int]:
-    try:
-        return {ctx.gid, *pyfuse3.get_sup_groups(ctx.pid)}
-    except (OSError, RuntimeError):  # gone, or in another PID namespace
-        return {ctx.gid}
+class Credentials(NamedTuple):
+    """Who a process is to the file system.
 
-
-def check(node: Node, wanted: int, ctx: pyfuse3.RequestContext) -> None:
-    """Refuse what the owner, group and mode of a node do not allow.
-
-    Args:
-        wanted: os.R_OK, os.W_OK and os.X_OK, or a sum of them.
-
-    Raises:
-        SlotError: EACCES.
+    Attributes:
+        groups: its group and its supplementary ones.
     """
-    if ctx.uid == 0:
-        return
-    if ctx.uid == node.uid:
-        allowed = node.mode >> 6
-    elif node.gid in _groups(ctx):
-        allowed = node.mode >> 3
-    else:
-        allowed = node.mode
-    if wanted & ~allowed & (os.R_OK | os.W_OK | os.X_OK):
-        raise SlotError(errno.EACCES)
+
+    uid: int
+    groups: frozenset[int]
+
+    @classmethod
+    def of(cls, ctx: pyfuse3.RequestContext) -> "Credentials":
+        """Those of the process that makes a request."""
+        groups = {ctx.gid}
+        if ctx.uid != ROOT_UID:
+            with contextlib.suppress(OSError, RuntimeError):  # gone, or in another PID namespace
+                groups |= pyfuse3.get_sup_groups(ctx.pid)
+        return cls(ctx.uid, frozenset(groups))
+
+    def may_open(self, slot: Slot, access: Access) -> bool:
+        """Whether the slot's own permission bits let it."""
+        wanted = (stat.S_IROTH if access.reads else 0) | (stat.S_IWOTH if access.writes else 0)
+        return self._may(slot, wanted)
+
+    def may_reach_and_write(self, slot: Slot) -> bool:
+        """Whether it could write to the slot by its path, from the root."""
+        node: Node | None = slot
+        wanted = stat.S_IWOTH
+        while node is not None:
+            if not self._may(node, wanted):
+                return False
+            node, wanted = node.parent, stat.S_IXOTH
+        return True
+
+    def _may(self, node: Node, wanted: int) -> bool:
+        if self.uid == ROOT_UID:
+            return True
+        if self.uid == node.uid:
+            shift = 6
+        elif node.gid in self.groups:
+            shift = 3
+        else:
+            shift = 0
+        return not wanted & ~(node.mode >> shift)

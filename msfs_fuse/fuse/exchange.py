@@ -1,0 +1,90 @@
+"""Messages that leave for other hosts, and those that come from them."""
+
+import errno
+import time
+from dataclasses import dataclass
+
+import pyfuse3
+
+from msfs_fuse.core.errors import SlotError
+from msfs_fuse.core.mailslots import Mailslots
+from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address
+from msfs_fuse.core.router import Route, Router
+from msfs_fuse.core.slot import Delivery, Sender
+from msfs_fuse.fuse import procfs, reads
+from msfs_fuse.fuse.permissions import Credentials
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteHandle:
+    """An open name on another host, or on every host of a domain.
+
+    Attributes:
+        credentials: of the process that opened it, for the slot of this name on this host.
+    """
+
+    route: Route
+    path: tuple[str, ...]
+    sender: Sender
+    credentials: Credentials
+
+
+class Exchange:
+    """Between the files and the router."""
+
+    def __init__(self, mail: Mailslots, polls: reads.Polls, router: Router) -> None:
+        self._mail = mail
+        self._polls = polls
+        self._router = router
+
+    def open(self, address: Address, ctx: pyfuse3.RequestContext) -> RemoteHandle | None:
+        """Open a name on another host to write; None for one on this host.
+
+        Raises:
+            SlotError: EHOSTUNREACH for a host that nobody knows; ENAMETOOLONG.
+        """
+        assert address.host is not None
+        route = self._router.route(address.host)
+        if route is None:
+            if address.host.lower() == self._mail.host.lower():
+                return None
+            raise SlotError(errno.EHOSTUNREACH)
+        route.check(address.path)
+        sender = Sender(self._mail.host, ctx.uid, procfs.process_of(ctx.pid))
+        return RemoteHandle(route, address.path, sender, Credentials.of(ctx))
+
+    def send(self, handle: RemoteHandle, data: bytes) -> None:
+        """Send one message.
+
+        Raises:
+            SlotError: EINVAL for an empty one; EMSGSIZE; EHOSTUNREACH for a host that has gone;
+                ENOBUFS.
+        """
+        if not data:
+            raise SlotError(errno.EINVAL)
+        if len(data) > REMOTE_MESSAGE_SIZE:
+            raise SlotError(errno.EMSGSIZE)
+        now = time.time_ns()
+        handle.route.send(handle.path, data, handle.sender, now)
+        if handle.route.includes_this_host:
+            # The writer is a process of this host: it needs the permissions that it would need
+            # on any other way to the slot.
+            accepts = handle.credentials.may_reach_and_write
+            self._take(self._mail.deliver(handle.path, data, handle.sender, now, accepts=accepts))
+
+    def deliver(
+        self, path: tuple[str, ...], data: bytes, sender: Sender, sent_at: int
+    ) -> tuple[int, int]:
+        """Take a message from another host; how many slots took it, and how many refused.
+
+        Args:
+            sent_at: by the sender's clock, in nanoseconds since the epoch.
+        """
+        delivery = self._mail.deliver(path, data, sender, time.time_ns(), sent_at=sent_at)
+        self._take(delivery)
+        return len(delivery.slots), delivery.refused
+
+    def _take(self, delivery: Delivery) -> None:
+        reads.deliver(delivery.answers)
+        for slot in delivery.slots:
+            self._polls.wake(slot)

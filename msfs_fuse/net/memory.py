@@ -1,0 +1,84 @@
+"""A network in memory: the same promises as the real transports, for tests and for trying out."""
+
+from collections.abc import Hashable
+
+import trio
+
+from msfs_fuse.core.names import fold
+from msfs_fuse.net.transport import QueueFull, Receiver, Transport, Unreachable
+
+
+class Wire:
+    """What connects transports in memory.
+
+    Attributes:
+        is_up: what is sent while it is not is lost.
+    """
+
+    def __init__(self) -> None:
+        self.is_up = True
+        self.transports: dict[str, MemoryTransport] = {}
+
+    def attach(self, address: str, queue_size: int = 512) -> "MemoryTransport":
+        """A transport at an address of its own."""
+        transport = MemoryTransport(self, address, queue_size)
+        self.transports[address] = transport
+        return transport
+
+
+class MemoryTransport(Transport):
+    """One end of a wire. Datagrams that nobody has taken yet fill its queue, up to its size."""
+
+    def __init__(self, wire: Wire, address: str, queue_size: int) -> None:
+        self._wire = wire
+        self._address = address
+        self._ways: dict[bytes, tuple[str, str]] = {}
+        self._counts = {"sent": 0, "send_queue_full": 0}
+        self._in: trio.MemorySendChannel[tuple[bytes, str]]
+        self._in, self._out = trio.open_memory_channel(queue_size)
+
+    def reaches(self, host: str) -> bool:
+        return any(known == fold(host) for known, _ in self._ways.values())
+
+    def send_to_host(self, host: str, datagram: bytes) -> None:
+        addresses = {address for known, address in self._ways.values() if known == fold(host)}
+        if not addresses:
+            raise Unreachable(host)
+        for address in addresses:
+            self._send(address, datagram)
+
+    def send_to_domain(self, datagram: bytes) -> None:
+        for address in self._wire.transports:
+            self._send(address, datagram)
+
+    def _send(self, address: str, datagram: bytes) -> None:
+        other = self._wire.transports.get(address)
+        if other is None or not self._wire.is_up:
+            return  # lost
+        try:
+            other._in.send_nowait((datagram, self._address))
+        except trio.WouldBlock:
+            self._counts["send_queue_full"] += 1
+            raise QueueFull from None
+        self._counts["sent"] += 1
+
+    def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
+        is_new = epoch not in self._ways
+        self._ways[epoch] = fold(host), str(source)
+        return is_new
+
+    def forget(self, epoch: bytes) -> None:
+        self._ways.pop(epoch, None)
+
+    def counts(self) -> dict[str, int]:
+        return dict(self._counts)
+
+    async def run(
+        self, receiver: Receiver, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        task_status.started()
+        try:
+            async for datagram, source in self._out:
+                receiver.received(self, datagram, source)
+        finally:
+            del self._wire.transports[self._address]

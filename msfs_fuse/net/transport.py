@@ -1,0 +1,76 @@
+"""What carries sealed datagrams. It neither opens them nor knows what is in them."""
+
+from collections.abc import Hashable
+from typing import Protocol
+
+import trio
+
+
+class Unreachable(Exception):
+    """The transport knows no way to that host."""
+
+
+class QueueFull(Exception):
+    """The transport has not got rid of what it was given before."""
+
+
+class Receiver(Protocol):
+    """Who gets what a transport brings. Every method returns at once."""
+
+    def received(self, transport: "Transport", datagram: bytes, source: Hashable) -> bool:
+        """A datagram has come from `source`, which str() shows to people.
+
+        Returns:
+            Whether a member sent it, as far as is known. Where there are many that none did, a
+            transport should leave more of its time to others.
+        """
+
+    def changed(self) -> None:
+        """The transport may reach others than before: say HELLO again."""
+
+
+class Transport(Protocol):
+    """Moves datagrams to hosts and to all of a domain, at most once each, as far as it can.
+
+    One transport serves one domain. All but run() return at once.
+    """
+
+    def reaches(self, host: str) -> bool:
+        """Whether send_to_host() has a way to it. ASCII case does not matter."""
+
+    def send_to_host(self, host: str, datagram: bytes) -> None:
+        """Send to every mount of that host.
+
+        Raises:
+            Unreachable: there is no such host, as far as is known.
+            QueueFull: nothing was sent.
+        """
+
+    def send_to_domain(self, datagram: bytes) -> None:
+        """Send to every other member. Some transports bring it back to its sender as well.
+
+        Raises:
+            QueueFull: it was not sent to all.
+        """
+
+    def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
+        """An authentic datagram of that member came from there: this is the way to it.
+
+        Returns:
+            Whether the member is new to this transport.
+        """
+
+    def forget(self, epoch: bytes) -> None:
+        """That member is gone."""
+
+    def counts(self) -> dict[str, int]:
+        """What has happened since the start, by name."""
+
+    async def run(
+        self, receiver: Receiver, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Carry until cancelled, and close then. Ready when it listens.
+
+        Raises:
+            OSError: it cannot listen.
+        """

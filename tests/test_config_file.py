@@ -1,0 +1,226 @@
+"""The configuration: what it says, and every mistake named with its file and line."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from msfs_fuse.config import DomainSettings, NetworkSettings, parse_options
+from msfs_fuse.config_file import read_configuration
+from msfs_fuse.errors import CommandError, Exit
+from msfs_fuse.net.keyring import load_keyring
+from tests.processes import msfs
+
+GOOD = """\
+host = "build7"
+
+[domain.corp]
+keyring = "corp.keys"
+port = 4425
+peers = ["build8", "10.0.0.9:4425", "[fd00::9]:1"]
+interfaces = ["eth0"]
+multicast = false
+
+[domain.lab]
+keyring = "/keys/lab"
+"""
+
+
+def configure(directory: Path, text: str, name: str = "msfs.toml") -> str:
+    path = directory / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    return str(path)
+
+
+def complaint(path: str) -> str:
+    with pytest.raises(CommandError) as caught:
+        read_configuration(path)
+    return str(caught.value)
+
+
+def test_all_that_it_can_say(tmp_path: Path) -> None:
+    assert read_configuration(configure(tmp_path, GOOD)) == NetworkSettings(
+        "build7",
+        (
+            DomainSettings(
+                "corp",
+                str(tmp_path / "corp.keys"),
+                4425,
+                ("build8", "10.0.0.9:4425", "[fd00::9]:1"),
+                ("eth0",),
+                multicast=False,
+            ),
+            DomainSettings("lab", "/keys/lab"),
+        ),
+    )
+
+
+def test_an_empty_file_is_no_network(tmp_path: Path) -> None:
+    assert read_configuration(configure(tmp_path, "")) == NetworkSettings()
+
+
+def test_drop_ins_come_after_in_order(tmp_path: Path) -> None:
+    path = configure(tmp_path, '[domain.a]\nkeyring = "a"\n')
+    for name in ("20-c", "10-b"):
+        configure(tmp_path, f'[domain.{name[3:]}]\nkeyring = "k"', f"msfs.toml.d/{name}.toml")
+    configure(tmp_path, "nonsense", "msfs.toml.d/ignored.txt")
+    domains = read_configuration(path).domains
+    assert [domain.name for domain in domains] == ["a", "b", "c"]
+    assert domains[1].keyring == str(tmp_path / "msfs.toml.d/k")
+    bad = configure(tmp_path, '\n[domain.A]\nkeyring = "k"', "msfs.toml.d/30.toml")
+    assert complaint(path) == f"{bad}:2: domain A is there already"
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "words"),
+    [
+        ("hots = 1", 1, "unknown key 'hots' (known here: domain, host)"),
+        (GOOD + 'colour = "red"\n', 12, "unknown key 'colour'"),
+        (GOOD.replace("port", "ports"), 5, "unknown key 'ports'"),
+        ("\n\n[domian.x]\n", 3, "unknown key 'domian'"),
+        ('\n[domain."a b"]\nkeyring = "k"', 2, "'a b' is not a name"),
+        ("domain = 3", 1, "domain has to be a table"),
+        ("[domain]\nx = 3", 2, "domain.x has to be a table"),
+        ("\n[domain.x]\nport = 1", 2, "needs a keyring"),
+        ("[domain.x]\nkeyring = 1", 2, "needs a keyring"),
+        ("[domain.x]\nkeyring = 'k'\nport = 0", 3, "port has to be a number"),
+        ("[domain.x]\nkeyring = 'k'\nport = true", 3, "port has to be a number"),
+        ("[domain.x]\nkeyring = 'k'\npeers = 'a'", 3, "peers has to be a list"),
+        ("[domain.x]\nkeyring = 'k'\npeers = ['a:b']", 3, "peers has to be a list"),
+        ("[domain.x]\nkeyring = 'k'\nmulticast = 1", 3, "multicast has to be true or false"),
+        ("[domain.x]\nkeyring = 'k'\ninterfaces = [1]", 3, "interfaces has to be a list"),
+        ("[domain]\nx.keyring = 'k'\nx.port = 'p'", 3, "port has to be a number"),
+        ("host = ''", 1, "'' is not a name"),
+        ("host = 'a'\nport 3", 2, "Expected '='"),
+        ("host = 'a'\n[domain", 2, ""),
+    ],
+)
+def test_mistakes_have_their_line(tmp_path: Path, text: str, line: int, words: str) -> None:
+    path = configure(tmp_path, text)
+    message = complaint(path)
+    assert message.startswith(f"{path}:{line}: ")
+    assert words in message
+
+
+def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+    assert "No such file" in complaint(str(tmp_path / "missing.toml"))
+
+
+def test_mount_options_make_the_primary_domain() -> None:
+    lab = DomainSettings("lab", "/keys/lab")
+    settings = parse_options(
+        "/mnt", ["domain=corp,keyring=/keys/corp", "host=me"], NetworkSettings("you", (lab,))
+    )
+    assert settings.network == NetworkSettings("me", (DomainSettings("corp", "/keys/corp"), lab))
+    again = parse_options("/mnt", ["domain=LAB,keyring=/other"], NetworkSettings(None, (lab,)))
+    assert again.network.domains == (DomainSettings("LAB", "/other"),)
+
+
+@pytest.mark.parametrize("words", ["domain=x", "keyring=x", "domain=a b,keyring=x", "host=a/b"])
+def test_mount_options_that_make_no_sense(words: str) -> None:
+    with pytest.raises(CommandError) as caught:
+        parse_options("/mnt", [words])
+    assert caught.value.code == Exit.USAGE
+
+
+# ---- commands ----
+
+
+def test_keygen_makes_and_changes_a_keyring(tmp_path: Path) -> None:
+    path = str(tmp_path / "corp.keys")
+    made = msfs("keygen", path)
+    first = load_keyring(path).keys[0]
+    assert made.stdout == f"key {first.fingerprint} sends and receives\n"
+    assert os.stat(path).st_mode & 0o777 == 0o600
+
+    assert msfs("keygen", "--add", path).returncode == Exit.OK
+    second = load_keyring(path).keys[1]
+    used = msfs("keygen", "--use", second.fingerprint, path)
+    assert used.stdout.splitlines() == [
+        f"key {second.fingerprint} sends and receives",
+        f"key {first.fingerprint} receives",
+    ]
+    assert msfs("keygen", "--remove", first.fingerprint, path).returncode == Exit.OK
+    assert load_keyring(path).keys == (second,)
+
+
+def test_keygen_refuses(tmp_path: Path) -> None:
+    path = str(tmp_path / "corp.keys")
+    assert "No such file" in msfs("keygen", "--add", path).stderr
+    msfs("keygen", path)
+    only = load_keyring(path).keys[0].fingerprint
+    for arguments, words in (
+        ([path], "it exists"),
+        (["--use", "00000000", path], "there is no key 00000000"),
+        (["--remove", only, path], "use another one first"),
+    ):
+        done = msfs("keygen", *arguments)
+        assert done.returncode == Exit.FAILED
+        assert words in done.stderr
+        assert done.stderr.count("\n") == 1
+        assert path in done.stderr
+    os.chmod(path, 0o640)
+    assert "chmod 600" in msfs("keygen", "--add", path).stderr
+
+
+def test_config_check(tmp_path: Path) -> None:
+    path = configure(tmp_path, GOOD.replace("/keys/lab", "corp.keys"))
+    assert "No such file" in msfs("config", "--check", "--config", path).stderr
+    msfs("keygen", tmp_path / "corp.keys")
+    done = msfs("config", "--check", "--config", path)
+    assert done.returncode == Exit.OK, done.stderr
+    assert f"domain corp: UDP port 4425, {tmp_path}/corp.keys" in done.stdout
+    (tmp_path / "corp.keys").chmod(0o644)
+    assert "chmod 600" in msfs("config", "--check", "--config", path).stderr
+    bad = configure(tmp_path, "x = 1", "bad.toml")
+    done = msfs("config", "--check", "--config", bad)
+    assert (done.returncode, done.stderr) == (
+        Exit.USAGE,
+        f"msfs: {bad}:1: unknown key 'x' (known here: domain, host)\n",
+    )
+
+
+def test_mount_refuses_a_keyring_that_others_can_read(tmp_path: Path) -> None:
+    keyring = tmp_path / "corp.keys"
+    msfs("keygen", keyring)
+    keyring.chmod(0o644)
+    (tmp_path / "mnt").mkdir()
+    for foreground in ([], ["-f"]):
+        done = msfs("mount", *foreground, "-o", f"domain=corp,keyring={keyring}", tmp_path / "mnt")
+        assert done.returncode == Exit.FAILED
+        assert done.stderr.startswith("msfs: domain corp: keyring ")
+        assert not os.path.ismount(tmp_path / "mnt")
+
+
+def test_a_network_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
+    keyring = tmp_path / "corp.keys"
+    msfs("keygen", keyring)
+    (tmp_path / "mnt").mkdir()
+    code = """
+import sys
+from msfs_fuse.cli import main
+from msfs_fuse.net.udp import UdpTransport
+
+def fail(self, family):
+    raise PermissionError(13, "Permission denied")
+
+UdpTransport._bind = fail
+main()
+"""
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", code, "mount", "-f", "--config", "/dev/null"),
+            *("-o", f"domain=corp,keyring={keyring}", tmp_path / "mnt"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert done.returncode == Exit.FAILED
+    assert done.stderr.endswith("\nmsfs: cannot use the network: Permission denied\n")
+    assert "Traceback" not in done.stderr
+    assert not os.path.ismount(tmp_path / "mnt")
