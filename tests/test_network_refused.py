@@ -126,9 +126,7 @@ def drops(mount: Mount) -> dict[Reason, int]:
     return {reason: metric(mount, "dropped", reason=reason.value) for reason in Reason}
 
 
-def test_each_is_dropped_for_its_reason(
-    hosts: list[Host], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_each_is_dropped_for_its_reason(hosts: list[Host]) -> None:
     ada, bob = hosts
     make_keyring(ada.directory / "corp.keys", KEY)
     config = ada.configure('[domain.corp]\nkeyring = "corp.keys"\nmulticast = false')
@@ -153,13 +151,10 @@ def test_each_is_dropped_for_its_reason(
         send(bob, ada, good, good, good)
         assert settle(slot, 1) == [b"good"]
         assert drops(mount)[Reason.REPLAYED] == 2
-    with capsys.disabled():
-        print("\n" + "\n".join([*lines, f"{'a good one, three times':30} taken once, replayed"]))
+    print("\n" + "\n".join([*lines, f"{'a good one, three times':30} taken once, replayed"]))
 
 
-def test_nothing_can_be_read_on_the_wire(
-    hosts: list[Host], capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_can_be_read_on_the_wire(hosts: list[Host]) -> None:
     make_keyring(hosts[0].directory / "corp.keys", KEY)
     text = '[domain.corp]\nkeyring = "corp.keys"'
     with (
@@ -183,5 +178,4 @@ def test_nothing_can_be_read_on_the_wire(
     for frame in frames:
         for secret in (b"attack", b"payroll", b"ada", b"bob", b"corp"):
             assert secret not in frame.lower()
-    with capsys.disabled():
-        print(f"\non the wire: {frames[0].hex(' ', 4)}")
+    print(f"\non the wire: {frames[0].hex(' ', 4)}")
