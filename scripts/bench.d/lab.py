@@ -24,6 +24,8 @@ PACKAGES = {
     "redis-cli": ("redis-tools",),
     "mosquitto": ("mosquitto",),
     "mosquitto_pub": ("mosquitto-clients",),
+    "ip": ("iproute2",),
+    "nsenter": ("util-linux",),
 }
 # High enough that no limit is what growth measures.
 LIMITS = {

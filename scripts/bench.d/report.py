@@ -77,7 +77,7 @@ def save_plot(path: Path, header: dict[str, str], tables: list[Table]) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    bars = [t for t in tables if {"median", "p99"} <= set(t.columns)]
+    bars = [t for t in tables if {"rival", "median", "p99"} <= set(t.columns)]
     growth = [t for t in tables if t.name == "growth"]
     panels = len(bars) + len(growth)
     if not panels:

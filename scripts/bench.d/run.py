@@ -11,6 +11,7 @@ from pathlib import Path
 
 from growth import Growth
 from lab import Lab, Missing
+from network import Network
 from report import Table, save_json, save_plot
 from rivals import Rivals
 from sections import Sections, tell
@@ -76,12 +77,14 @@ def run(args: argparse.Namespace) -> int:
         rivals = Rivals(lab)
         duel = Sections(lab, rivals, args.rounds, args.quick)
         growth = Growth(lab, rivals, args.rounds, args.quick)
+        network = Network(lab, args.rounds, args.quick)
         sections = {
             "write": duel.write,
             "pingpong": duel.pingpong,
             "shell": duel.shell,
             "idle": duel.idle,
             "growth": growth.tables,
+            "network": network.tables,
         }
         for name in args.sections:
             tell(name)

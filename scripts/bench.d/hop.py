@@ -1,0 +1,177 @@
+"""What the section `network` measures with. Figures are JSON on stdout, in microseconds.
+
+hop.py latency COUNT SIZE TARGET SLOT...  from a write to TARGET until all SLOTs' readers have it
+hop.py flood COUNT RATE SIZE TARGET SLOT  so many messages, RATE a second (0: as fast as it goes)
+hop.py serve ADDRESS READY                a plain UDP echo in trio; the file READY says it is there
+hop.py echo COUNT SIZE ADDRESS            its client, in trio too: the round trip
+"""
+
+import contextlib
+import json
+import os
+import select
+import signal
+import statistics
+import struct
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import trio
+
+PORT = 7
+WARM_UP = 100
+PATIENCE = 5.0  # seconds, after which a message is lost
+QUIET = 1.0  # seconds, after which a flood is over
+NUMBER = struct.Struct("=q")
+
+
+def report(nanoseconds: list[int]) -> None:
+    us = sorted(n / 1000 for n in nanoseconds)
+    sample = {
+        "n": len(us),
+        "min": us[0],
+        "median": statistics.median(us),
+        "p99": us[int((len(us) - 1) * 0.99)],
+        "mean": statistics.fmean(us),
+    }
+    print(json.dumps({"latency": sample}))
+
+
+def opened(slot: str) -> int:
+    return os.open(slot, os.O_RDWR | os.O_CREAT)
+
+
+@contextlib.contextmanager
+def child(work: Callable[[], None]) -> Iterator[None]:
+    """A process of its own, for as long as it is wanted."""
+    pid = os.fork()
+    if pid == 0:
+        try:
+            work()
+        finally:
+            os._exit(1)
+    try:
+        yield
+    finally:
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)
+
+
+def latency(count: int, size: int, target: str, *slots: str) -> None:
+    """Each message is written when all readers have had the one before it."""
+    heard, tell = os.pipe()
+
+    def read(slot: int) -> None:
+        while True:
+            sent = NUMBER.unpack_from(os.read(slot, size))[0]
+            os.write(tell, NUMBER.pack(time.monotonic_ns() - sent))
+
+    last = []
+    with contextlib.ExitStack() as readers:
+        for slot in [opened(slot) for slot in slots]:
+            readers.enter_context(child(partial(read, slot)))
+        out = os.open(target, os.O_WRONLY)
+        for number in range(WARM_UP + count):
+            os.write(out, NUMBER.pack(time.monotonic_ns()).ljust(size, b"\0"))
+            slowest = 0
+            for _ in slots:
+                if not select.select([heard], [], [], PATIENCE)[0]:
+                    sys.exit(f"message {number} was lost")
+                slowest = max(slowest, *NUMBER.unpack(os.read(heard, NUMBER.size)))
+            last.append(slowest)
+    report(last[WARM_UP:])
+
+
+def flood(count: int, rate: int, size: int, target: str, path: str) -> None:
+    """Write at a pace while another process reads; what it has not read in the end is lost."""
+    heard, tell = os.pipe()
+    slot = opened(path)
+
+    def read() -> None:
+        while True:
+            number = NUMBER.unpack_from(os.read(slot, size))[0]
+            os.write(tell, NUMBER.pack(number) + NUMBER.pack(time.monotonic_ns()))
+
+    os.set_blocking(heard, False)
+    got: dict[int, int] = {}  # when each was read
+    twice = refused = 0
+
+    def collect() -> bool:
+        """Whether there was anything to collect."""
+        nonlocal twice
+        with contextlib.suppress(BlockingIOError):
+            for number, at in struct.iter_unpack("=qq", os.read(heard, 65536)):
+                twice += number in got
+                got[number] = at
+            return True
+        return False
+
+    with child(read):
+        out = os.open(target, os.O_WRONLY)
+        start = time.monotonic_ns()
+        for number in range(count):
+            if rate:
+                ahead = start + number * 1_000_000_000 // rate - time.monotonic_ns()
+                if ahead > 0:
+                    time.sleep(ahead / 1e9)
+            try:
+                os.write(out, NUMBER.pack(number).ljust(size, b"\0"))
+            except OSError:
+                refused += 1
+            if number % 1000 == 999:
+                collect()  # before the pipe is full
+        written = time.monotonic_ns()
+        while collect() or (
+            len(got) + refused < count and select.select([heard], [], [], QUIET)[0]
+        ):
+            pass
+    figures = {
+        "written": count / ((written - start) / 1e9),
+        "read": len(got) / ((max(got.values(), default=written) - start) / 1e9),
+        "lost": count - refused - len(got),
+        "refused": refused,
+        "twice": twice,
+    }
+    print(json.dumps(figures))
+
+
+async def serve(address: str, ready: str) -> None:
+    sock = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
+    await sock.bind((address, PORT))
+    Path(ready).touch()
+    while True:
+        data, source = await sock.recvfrom(65536)
+        await sock.sendto(data, source)
+
+
+async def echo(count: int, size: int, address: str) -> None:
+    sock = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
+    times = []
+    with trio.fail_after(PATIENCE + count / 100):
+        for _ in range(WARM_UP + count):
+            start = time.monotonic_ns()
+            await sock.sendto(NUMBER.pack(start).ljust(size, b"\0"), (address, PORT))
+            await sock.recvfrom(65536)
+            times.append(time.monotonic_ns() - start)
+    report(times[WARM_UP:])
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["latency", count, size, target, *slots]:
+            latency(int(count), int(size), target, *slots)
+        case ["flood", count, rate, size, target, slot]:
+            flood(int(count), int(rate), int(size), target, slot)
+        case ["serve", address, ready]:
+            trio.run(serve, address, ready)
+        case ["echo", count, size, address]:
+            trio.run(echo, int(count), int(size), address)
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()
