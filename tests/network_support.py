@@ -1,7 +1,6 @@
 """Hosts in network namespaces on a bridge, each with a mount of its own, for tests as root."""
 
 import contextlib
-import errno
 import itertools
 import os
 import re
@@ -12,8 +11,6 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-
-import pytest
 
 from msfs_fuse.net.keyring import Key, Keyring, save_keyring
 from tests.conftest import START_TIMEOUT, Mount, force_unmount, is_mounted
@@ -252,14 +249,6 @@ def writev(mount: Mount, name: str, segments: list[bytes]) -> None:
         os.writev(fd, segments)
     finally:
         os.close(fd)
-
-
-@contextlib.contextmanager
-def refused(code: int) -> Iterator[None]:
-    """What is done in here fails with this error code."""
-    with pytest.raises(OSError) as caught:  # noqa: PT011  (the code is checked below)
-        yield
-    assert errno.errorcode[caught.value.errno or 0] == errno.errorcode[code]
 
 
 @contextlib.contextmanager

@@ -21,7 +21,6 @@ from tests.network_support import (
     make_keyring,
     metric,
     poor_relay,
-    refused,
     sees,
     served,
     settle,
@@ -30,7 +29,7 @@ from tests.network_support import (
     write,
     writev,
 )
-from tests.processes import ALICE, is_root, msfs, run, wait_until
+from tests.processes import ALICE, is_root, msfs, refused, run, wait_until
 
 pytestmark = [
     pytest.mark.skipif(not is_root(), reason="needs network namespaces"),

@@ -429,7 +429,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def flush(self, fh: int) -> None:
-        return None  # comes with every close of a dup; answering it orders the RELEASE after it
+        return None  # of control files; slots are opened with FOPEN_NOFLUSH
 
     @handler
     def fsync(self, fh: int, datasync: bool) -> None:
