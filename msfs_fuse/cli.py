@@ -1,6 +1,7 @@
 """`msfs`: words to calls, and errors to one line and an exit code."""
 
 import argparse
+import functools
 import os
 import signal
 import sys
@@ -127,22 +128,24 @@ exit codes:
 """
 
 
-def _mount(args: argparse.Namespace) -> Exit:
+def _mount(args: argparse.Namespace) -> int:
     from msfs_fuse import daemon
-    from msfs_fuse.config import parse_options
-    from msfs_fuse.config_file import read_configuration
+    from msfs_fuse.config import split_options
+    from msfs_fuse.config_file import read_settings
 
-    settings = parse_options(
+    read = functools.partial(
+        read_settings,
         os.path.realpath(args.directory),
-        args.options,
-        read_configuration(args.config),
+        split_options(args.options),
+        args.config and os.path.abspath(args.config),
         debug=args.debug,
     )
+    settings = read()
     daemon.prepare(settings)
     if args.foreground or args.debug:
-        daemon.run_in_foreground(settings)
+        daemon.run_in_foreground(settings, read)
         return Exit.OK
-    return daemon.run_in_background(settings)
+    return daemon.run_in_background(settings, read)
 
 
 def _umount(args: argparse.Namespace) -> Exit:
@@ -293,7 +296,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     def command(
         name: str,
-        run: Callable[[argparse.Namespace], Exit],
+        run: Callable[[argparse.Namespace], int],
         text: str,
         epilog: str = "",
         *,

@@ -2,6 +2,9 @@
 
 host = "build7"                      # optional: what other hosts call this one
 
+[mount]
+options = ["strict", "max_bytes=1g"]  # as in `msfs mount -o`, which adds to them and counts more
+
 [domain.corp]                        # the first domain is the primary one, @*
 keyring = "/etc/msfs/corp.keys"      # a relative path is below the file's directory
 port = 4424
@@ -14,16 +17,26 @@ import glob
 import os
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
-from msfs_fuse.config import DEFAULT_PORT, DomainSettings, NetworkSettings
+from msfs_fuse.config import (
+    DEFAULT_PORT,
+    DomainSettings,
+    NetworkSettings,
+    Settings,
+    parse_options,
+    split_options,
+)
 from msfs_fuse.core.names import fold, is_host_name
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.net.endpoint import split_host_and_port
 
 DEFAULT_PATH = "/etc/msfs/msfs.toml"
+
+_CONFIG_OPTION = "config="
+_NOT_MOUNT_OPTIONS = ("host=", "domain=", "keyring=")
 
 _TABLE = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?")
 _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[^=\s]+)*)\s*=""")
@@ -62,8 +75,53 @@ class _Source:
         return 1
 
 
-def read_configuration(path: str | None = None) -> NetworkSettings:
-    """The settings of a file and its drop-ins.
+class Configuration(NamedTuple):
+    """What a file and its drop-ins say.
+
+    Attributes:
+        options: single mount options.
+    """
+
+    network: NetworkSettings
+    options: tuple[str, ...] = ()
+
+
+def read_settings(
+    mountpoint: str,
+    options: Sequence[str],
+    config: str | None = None,
+    *,
+    source: str = "msfs",
+    sloppy: bool = False,
+    debug: bool = False,
+) -> Settings:
+    """All that a mount is told.
+
+    Args:
+        options: what split_options() gives.
+        config: path of the configuration, if the option `config=FILE` does not name it.
+        source, sloppy: as for parse_options.
+
+    Raises:
+        CommandError: something makes no sense, or a file cannot be read.
+    """
+    for option in options:
+        if option.startswith(_CONFIG_OPTION):
+            config = option.removeprefix(_CONFIG_OPTION)
+    configuration = read_configuration(config)
+    own = (each for each in options if not each.startswith(_CONFIG_OPTION))
+    return parse_options(
+        mountpoint,
+        [*configuration.options, *own],
+        configuration.network,
+        source=source,
+        sloppy=sloppy,
+        debug=debug,
+    )
+
+
+def read_configuration(path: str | None = None) -> Configuration:
+    """What a file and its drop-ins say.
 
     Args:
         path: of the file; None for the one in /etc, which need not exist.
@@ -73,6 +131,7 @@ def read_configuration(path: str | None = None) -> NetworkSettings:
     """
     host: str | None = None
     domains: dict[str, DomainSettings] = {}
+    options: list[str] = []
     for name in _files(path):
         source = _read(name)
         try:
@@ -83,14 +142,15 @@ def read_configuration(path: str | None = None) -> NetworkSettings:
             raise CommandError(
                 f"{name}:{line}: {match[1] if match else error}", Exit.USAGE
             ) from None
-        _refuse_unknown(source, (), content, {"host", "domain"})
+        _refuse_unknown(source, (), content, {"host", "mount", "domain"})
+        options += _mount_options(source, content.get("mount", {}))
         if "host" in content:
             host = _name(source, ("host",), content["host"])
         for key, table in _table(source, ("domain",), content.get("domain", {})).items():
             if fold(key) in domains:
                 raise source.error(("domain", key), f"domain {key} is there already")
             domains[fold(key)] = _domain(source, key, table)
-    return NetworkSettings(host, tuple(domains.values()))
+    return Configuration(NetworkSettings(host, tuple(domains.values())), tuple(options))
 
 
 def _files(path: str | None) -> list[str]:
@@ -107,6 +167,22 @@ def _read(name: str) -> _Source:
         raise CommandError(f"{name}: {error.strerror}") from None
     except UnicodeDecodeError:
         raise CommandError(f"{name}: not UTF-8", Exit.USAGE) from None
+
+
+def _mount_options(source: _Source, value: object) -> list[str]:
+    table = _table(source, ("mount",), value)
+    _refuse_unknown(source, ("mount",), table, {"options"})
+    path = ("mount", "options")
+    try:
+        options = split_options(_words(table.get("options", [])))
+        parse_options("/", options)
+        if any(option.startswith(_NOT_MOUNT_OPTIONS) for option in options):
+            raise CommandError("other hosts are configured by [domain.NAME] and host")
+    except TypeError:
+        raise source.error(path, 'options has to be a list such as ["strict"]') from None
+    except CommandError as error:
+        raise source.error(path, str(error)) from None
+    return options
 
 
 def _domain(source: _Source, key: str, table: object) -> DomainSettings:

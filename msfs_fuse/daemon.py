@@ -57,6 +57,11 @@ def prepare(settings: Settings) -> None:
             "ask the administrator, or mount without it"
         )
     _repair(path)
+    if settings.make_directory is not None and not os.path.lexists(path):
+        try:
+            os.makedirs(path, settings.make_directory)
+        except OSError as error:
+            raise CommandError(f"cannot make {path}: {error.strerror}") from None
     try:
         if not os.path.isdir(path):
             os.stat(path)
@@ -82,6 +87,15 @@ class _JournalFormatter(logging.Formatter):
         return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
 
 
+def _logs_to_journal() -> bool:
+    """Whether stderr is the stream of systemd.exec(5). A shell may have inherited its name."""
+    try:
+        stderr = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
+
+
 def _configure_log(*, background: bool, debug: bool) -> None:
     """Log to stderr, with priorities if that is the journal; in the background to syslog."""
     handler: logging.Handler
@@ -93,7 +107,7 @@ def _configure_log(*, background: bool, debug: bool) -> None:
             handler.ident = "msfs: "
     else:
         handler = logging.StreamHandler()
-        in_journal = "JOURNAL_STREAM" in os.environ
+        in_journal = _logs_to_journal()
         form = "%(name)s: %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
         handler.setFormatter(_JournalFormatter(form) if in_journal else logging.Formatter(form))
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
@@ -106,24 +120,42 @@ def _configure_log(*, background: bool, debug: bool) -> None:
         )
 
 
-def run_in_foreground(settings: Settings, ready: Callable[[], None] = lambda: None) -> None:
+Reread = Callable[[], Settings]
+
+
+def run_in_foreground(settings: Settings, reread: Reread) -> None:
     """Mount and serve until the mount ends.
+
+    Args:
+        reread: gives the settings of the same mount anew, when it is told to reload.
 
     Raises:
         CommandError: it could not be mounted.
     """
+    _serve(settings, reread, lambda: None, background=False)
+
+
+def _serve(
+    settings: Settings, reread: Reread, ready: Callable[[], None], *, background: bool
+) -> None:
     # Imported here: the other commands, and the process that waits for a background mount to
     # get ready, do without FUSE.
     from msfs_fuse import service
 
-    _configure_log(background=False, debug=settings.debug)
-    service.run(settings, ready)
+    _configure_log(background=background, debug=settings.debug)
+    service.run(settings, reread, ready)
 
 
-def run_in_background(settings: Settings) -> Exit:
+def run_in_background(settings: Settings, reread: Reread) -> int:
     """Mount, and return when the mount is live.
 
     The daemon keeps the terminal's stderr until then, so that what goes wrong is seen.
+
+    Args:
+        reread: as for run_in_foreground.
+
+    Returns:
+        The exit code: in the daemon when it ends, elsewhere when the mount is live or has failed.
     """
     reader, writer = os.pipe()
     child = os.fork()
@@ -133,15 +165,15 @@ def run_in_background(settings: Settings) -> Exit:
             if pipe.read():
                 return Exit.OK
         _, status = os.waitpid(child, 0)
-        return Exit(os.waitstatus_to_exitcode(status) or Exit.FAILED)
-
-    from msfs_fuse import service
+        code = os.waitstatus_to_exitcode(status)
+        return code if code > 0 else Exit.FAILED
 
     os.close(reader)
-    os.setsid()
     os.chdir("/")
 
     def ready() -> None:
+        # Not before: autofs lets nobody pass to a mount point but the process group that mounts.
+        os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
         for standard in (0, 1, 2):
             os.dup2(null, standard)
@@ -149,6 +181,5 @@ def run_in_background(settings: Settings) -> Exit:
         os.write(writer, b"ready")
         os.close(writer)
 
-    _configure_log(background=True, debug=settings.debug)
-    service.run(settings, ready)
+    _serve(settings, reread, ready, background=True)
     return Exit.OK

@@ -1,5 +1,6 @@
 """A mount while it lives: one nursery that starts and stops everything."""
 
+import dataclasses
 import faulthandler
 import gc
 import logging
@@ -19,6 +20,7 @@ from msfs_fuse.errors import CommandError
 from msfs_fuse.fuse.interpose import InterposeError
 from msfs_fuse.fuse.operations import Operations
 from msfs_fuse.fuse.session import MountError, Session
+from msfs_fuse.notify import notify, watchdog_interval
 
 if TYPE_CHECKING:
     from msfs_fuse.net.router import DomainRouter
@@ -34,57 +36,120 @@ _PRIVATE_ROOT_MODE = 0o700
 # with a million messages queued each look at all of them would hold everybody up.
 _GC_THRESHOLDS = (50_000, 20, 100)
 
+# What a reload changes; the keys are read again too.
+_RELOADED = ("limits", "strict")
+
 # How long the session may take to notice that it has to stop, in seconds.
 _STOP_TIMEOUT = 1.0
 
 
-async def _serve(
-    session: Session,
-    operations: Operations,
-    router: "DomainRouter | None",
-    network: NetworkSettings,
-    ready: Callable[[], None],
-) -> None:
-    async def stop_on_signal(*, task_status: trio.TaskStatus[None]) -> None:
+class _Service:
+    """What runs beside the session, until it ends."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings],
+        mail: Mailslots,
+        session: Session,
+        operations: Operations,
+        router: "DomainRouter | None",
+    ) -> None:
+        self._settings = settings
+        self._reread = reread
+        self._mail = mail
+        self._session = session
+        self._operations = operations
+        self._router = router
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Serve until a signal comes or the mount is taken away."""
+        router = self._router
+        async with trio.open_nursery() as nursery:
+            await nursery.start(self._stop_on_signal, nursery.cancel_scope)
+            await nursery.start(self._operations.reads.run_timeouts)
+            if router is not None:
+                await nursery.start(router.run, self._operations.exchange.deliver)
+            await nursery.start(self._reload_on_signal)
+            interval = watchdog_interval()
+            if interval is not None:
+                nursery.start_soon(self._feed_watchdog, interval)
+            ready()
+            notify("READY=1", self._status())
+            await self._session.serve()
+            if router is not None:
+                router.close()
+            nursery.cancel_scope.cancel()
+
+    def _status(self) -> str:
+        mail = self._mail
+        return (
+            f"STATUS={self._settings.mountpoint}: {mail.slots} slots, "
+            f"{mail.messages} messages queued, {mail.waiting} reads waiting"
+        )
+
+    async def _feed_watchdog(self, interval: float) -> None:
+        """Show that this loop, which also answers the kernel, goes round."""
+        while True:
+            notify("WATCHDOG=1", self._status())
+            await trio.sleep(interval)
+
+    async def _stop_on_signal(
+        self, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+    ) -> None:
         with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
             task_status.started()
-            log.info("stopping: %s", signal.Signals(await anext(signals)).name)
-            session.stop()
+            name = signal.Signals(await anext(signals)).name
+            log.info("stopping: %s", name)
+            notify("STOPPING=1", f"STATUS=stopping: {name}")
+            self._session.stop()
             with trio.move_on_after(_STOP_TIMEOUT):
                 await anext(signals)  # a second one does not wait
-        nursery.cancel_scope.cancel()
+        scope.cancel()
 
-    async with trio.open_nursery() as nursery:
-        await nursery.start(stop_on_signal)
-        await nursery.start(operations.reads.run_timeouts)
-        if router is not None:
-            await nursery.start(router.run, operations.exchange.deliver)
-        await nursery.start(_reload_on_signal, router, network)
-        ready()
-        await session.serve()
-        if router is not None:
-            router.close()
-        nursery.cancel_scope.cancel()
+    async def _reload_on_signal(self, *, task_status: trio.TaskStatus[None]) -> None:
+        """Read the configuration and the keyrings again at SIGHUP."""
+        with trio.open_signal_receiver(signal.SIGHUP) as signals:
+            task_status.started()
+            async for _ in signals:
+                notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+                self._reload()
+                notify("READY=1", self._status())
+
+    def _reload(self) -> None:
+        """Take what can change while mounted; what cannot be used leaves things as they are."""
+        try:
+            settings = self._reread()
+        except CommandError as error:
+            log.error("the configuration stays as it was: %s", error)
+            return
+        self._mail.limits, self._mail.strict = settings.limits, settings.strict
+        if self._router is not None:
+            _reload_keys(self._router, settings.network, self._settings.network)
+        later = [
+            each.name
+            for each in dataclasses.fields(settings)
+            if each.name not in _RELOADED
+            and getattr(settings, each.name) != getattr(self._settings, each.name)
+        ]
+        log.info("read the configuration again")
+        if later:
+            log.warning("takes effect when mounted anew: %s", ", ".join(later))
 
 
-async def _reload_on_signal(
-    router: "DomainRouter | None", network: NetworkSettings, *, task_status: trio.TaskStatus[None]
-) -> None:
-    """Read the keyrings again at SIGHUP; one that cannot be used leaves the keys as they are."""
-    with trio.open_signal_receiver(signal.SIGHUP) as signals:
-        task_status.started()
-        async for _ in signals:
-            if router is None:
-                continue
-            from msfs_fuse.net.keyring import KeyringError, load_keyring
+def _reload_keys(router: "DomainRouter", new: NetworkSettings, old: NetworkSettings) -> None:
+    from msfs_fuse.net.keyring import KeyringError, load_keyring
 
-            for domain in network.domains:
-                try:
-                    router.use_keys(domain.name, load_keyring(domain.keyring))
-                except KeyringError as error:
-                    log.error("domain %s keeps its keys: %s", domain.name, error)
-                else:
-                    log.info("domain %s has read its keys", domain.name)
+    mounted = {domain.name for domain in old.domains}
+    for domain in new.domains:
+        if domain.name not in mounted:
+            continue
+        try:
+            router.use_keys(domain.name, load_keyring(domain.keyring))
+        except KeyringError as error:
+            log.error("domain %s keeps its keys: %s", domain.name, error)
+        else:
+            log.info("domain %s has read its keys", domain.name)
 
 
 def _make_router(network: NetworkSettings, host: str) -> "DomainRouter | None":
@@ -114,10 +179,11 @@ def _make_router(network: NetworkSettings, host: str) -> "DomainRouter | None":
     return DomainRouter(host, members)
 
 
-def run(settings: Settings, ready: Callable[[], None]) -> None:
+def run(settings: Settings, reread: Callable[[], Settings], ready: Callable[[], None]) -> None:
     """Mount and serve until a signal comes or the mount is taken away.
 
     Args:
+        reread: gives the settings anew, at SIGHUP.
         ready: called once the mount is live.
 
     Raises:
@@ -144,7 +210,7 @@ def run(settings: Settings, ready: Callable[[], None]) -> None:
     gc.set_threshold(*_GC_THRESHOLDS)
     try:
         log.info("mounted at %s", settings.mountpoint)
-        trio.run(_serve, session, operations, router, settings.network, ready)
+        trio.run(_Service(settings, reread, mail, session, operations, router).run, ready)
     except ExceptionGroup as group:
         if group.split(OSError)[1] is not None:
             raise

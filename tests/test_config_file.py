@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from msfs_fuse.config import DomainSettings, NetworkSettings, parse_options
-from msfs_fuse.config_file import read_configuration
+from msfs_fuse.config_file import Configuration, read_configuration
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.net.keyring import load_keyring
 from tests.processes import msfs
@@ -42,7 +42,7 @@ def complaint(path: str) -> str:
 
 
 def test_all_that_it_can_say(tmp_path: Path) -> None:
-    assert read_configuration(configure(tmp_path, GOOD)) == NetworkSettings(
+    assert read_configuration(configure(tmp_path, GOOD)).network == NetworkSettings(
         "build7",
         (
             DomainSettings(
@@ -59,7 +59,7 @@ def test_all_that_it_can_say(tmp_path: Path) -> None:
 
 
 def test_an_empty_file_is_no_network(tmp_path: Path) -> None:
-    assert read_configuration(configure(tmp_path, "")) == NetworkSettings()
+    assert read_configuration(configure(tmp_path, "")) == Configuration(NetworkSettings())
 
 
 def test_drop_ins_come_after_in_order(tmp_path: Path) -> None:
@@ -67,7 +67,7 @@ def test_drop_ins_come_after_in_order(tmp_path: Path) -> None:
     for name in ("20-c", "10-b"):
         configure(tmp_path, f'[domain.{name[3:]}]\nkeyring = "k"', f"msfs.toml.d/{name}.toml")
     configure(tmp_path, "nonsense", "msfs.toml.d/ignored.txt")
-    domains = read_configuration(path).domains
+    domains = read_configuration(path).network.domains
     assert [domain.name for domain in domains] == ["a", "b", "c"]
     assert domains[1].keyring == str(tmp_path / "msfs.toml.d/k")
     bad = configure(tmp_path, '\n[domain.A]\nkeyring = "k"', "msfs.toml.d/30.toml")

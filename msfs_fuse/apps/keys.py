@@ -40,7 +40,7 @@ def check_configuration(path: str | None) -> None:
     Raises:
         CommandError: the first thing that is wrong.
     """
-    network = read_configuration(path)
+    network = read_configuration(path).network
     if not network.domains:
         output.print_lines(["no domain: other hosts are out of reach"])
     for domain in network.domains:

@@ -17,11 +17,11 @@ ABSENT = "-"
 _TEXT_FACTS = frozenset({"host", "sender_host", "version"})
 
 
-def complain(text: str) -> None:
+def complain(text: str, program: str = "msfs") -> None:
     """Say one line on stderr, if there is one."""
     with contextlib.suppress(OSError):
         if sys.stderr is not None:
-            print(f"msfs: {printable(text)}", file=sys.stderr, flush=True)
+            print(f"{program}: {printable(text)}", file=sys.stderr, flush=True)
 
 
 def printable(text: str) -> str:
