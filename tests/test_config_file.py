@@ -48,9 +48,9 @@ def test_all_that_it_can_say(tmp_path: Path) -> None:
             DomainSettings(
                 "corp",
                 str(tmp_path / "corp.keys"),
-                4425,
-                ("build8", "10.0.0.9:4425", "[fd00::9]:1"),
-                ("eth0",),
+                port=4425,
+                peers=("build8", "10.0.0.9:4425", "[fd00::9]:1"),
+                interfaces=("eth0",),
                 multicast=False,
             ),
             DomainSettings("lab", "/keys/lab"),

@@ -64,13 +64,24 @@ class Inbox:
         self.received_: list[tuple[bytes, Hashable]] = []
         self._news = trio.Event()
 
-    def received(self, transport: Transport, datagram: bytes, source: Hashable) -> bool:
+    def received(
+        self,
+        transport: Transport,
+        datagram: bytes,
+        source: Hashable,
+        *,
+        sender: str | None = None,
+        stored: bool = False,
+    ) -> bool:
         self.received_.append((datagram, source))
         self._news.set()
         self._news = trio.Event()
         return True
 
     def changed(self) -> None:
+        pass
+
+    def lost(self, transport: Transport, epoch: bytes) -> None:
         pass
 
     async def take(self, count: int) -> list[tuple[bytes, Hashable]]:

@@ -85,8 +85,16 @@ class Replays:
         if sender is not None and not sender.window.is_new(counter):
             raise Refused(Reason.REPLAYED)
 
-    def accept(self, epoch: bytes, counter: int, sent_at: int, now: int) -> None:
+    def accept(
+        self, epoch: bytes, counter: int, sent_at: int, now: int, *, stored: bool = False
+    ) -> None:
         """Take a datagram that has been opened, for the first and the last time.
+
+        Args:
+            stored: it is a HELLO that a broker kept for those who come later, and may be from
+                before our start, as long as it is fresh. It leaves no window then, so nothing
+                else from before our start comes in after it. All that replaying it can do is to
+                make its sender seem alive for FRESHNESS and the expiry of a peer longer.
 
         Raises:
             Refused: REPLAYED; STALE if its time is not near ours; BEFORE_START if it may have
@@ -98,6 +106,8 @@ class Replays:
         sender = self._senders.pop(epoch, None)
         if sender is None:
             if sent_at < self._forgotten:
+                if stored:
+                    return
                 raise Refused(Reason.BEFORE_START)
             if len(self._senders) >= self._capacity:
                 raise Refused(Reason.TOO_MANY_SENDERS)
