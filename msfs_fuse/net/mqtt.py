@@ -1,0 +1,217 @@
+"""MQTT: a domain by way of a broker, where hosts cannot reach each other.
+
+At most once: QoS 0, nothing kept here for later, nothing kept there but presence. That is a
+retained HELLO for each mount, which those who come later get at once; so nobody has to answer
+theirs. The broker empties it when the connection ends without a word (the will).
+"""
+
+import logging
+import os
+import random
+from collections import Counter
+from collections.abc import Hashable
+from typing import NamedTuple
+
+import trio
+from paho.mqtt.enums import MQTTProtocolVersion
+
+from msfs_fuse.core.names import fold
+from msfs_fuse.core.router import Link
+from msfs_fuse.net.broker import Broker
+from msfs_fuse.net.dial import Credentials
+from msfs_fuse.net.mqtt_client import Arrival, Connection, LinkDown, WrongVersion
+from msfs_fuse.net.topics import Origin, Topics
+from msfs_fuse.net.transport import QueueFull, Receiver, Transport, Unreachable
+
+log = logging.getLogger(__name__)
+
+_MEMBER_SIZE = 6  # bytes: two mounts of one host have to differ
+
+# Pauses before another attempt, in seconds: the first, and the longest of an outage that lasts.
+# In between they double, up to _SHORT or _SHARE of the outage, whichever is more: who was away for
+# a short time is back within seconds, and a broker that comes back is not run over.
+_FIRST = 0.05
+_SHORT = 2.0
+_SHARE = 0.1
+_LONGEST = 30.0
+
+# A connection that ends sooner, in seconds, is one more failed attempt.
+_STABLE = 10.0
+
+_VERSIONS = {
+    "auto": MQTTProtocolVersion.MQTTv5,
+    "5": MQTTProtocolVersion.MQTTv5,
+    "3.1.1": MQTTProtocolVersion.MQTTv311,
+}
+
+_CONNECTING = "connecting"
+_CONNECTED = "connected"
+
+
+def pause(attempts: int, outage: float) -> float:
+    """How long to wait after so many attempts in vain, without jitter. In seconds."""
+    longest = min(_LONGEST, max(_SHORT, _SHARE * outage))
+    return min(longest, _FIRST * 2.0 ** min(attempts, 16))
+
+
+class Source(NamedTuple):
+    """Where a datagram came from: a broker, and who may have written there."""
+
+    url: str
+    origin: Origin
+
+    def __str__(self) -> str:
+        return self.url
+
+
+class MqttTransport(Transport):
+    """One domain by one broker.
+
+    Args:
+        domain: its name is part of the topics, and so is that of `host`, this one.
+    """
+
+    def __init__(self, domain: str, host: str, broker: Broker, credentials: Credentials) -> None:
+        self._domain = domain
+        self._broker = broker
+        self._credentials = credentials
+        self._version = _VERSIONS[broker.protocol]
+        member = os.urandom(_MEMBER_SIZE).hex()
+        self._topics = Topics(broker.prefix, domain, host, member)
+        # Two clients with one name would end each other's connections.
+        self._client_id = f"msfs-{member}"
+        self._connection: Connection | None = None
+        self._state = _CONNECTING
+        self._hosts: dict[bytes, str] = {}
+        self._epochs: dict[str, set[bytes]] = {}
+        self._mounts: dict[Origin, bytes] = {}  # whose presence was heard
+        self._counts: Counter[str] = Counter(
+            {"sent": 0, "sent_while_away": 0, "send_queue_full": 0}
+        )
+
+    # ---- what the router asks ----
+
+    def reaches(self, host: str) -> bool:
+        return fold(host) in self._epochs
+
+    def send_to_host(self, host: str, datagram: bytes) -> None:
+        if not self.reaches(host):
+            raise Unreachable(host)
+        self._send(self._topics.host(host), datagram)
+
+    def send_to_domain(self, datagram: bytes) -> None:
+        self._send(self._topics.domain, datagram)
+
+    def announce(self, datagram: bytes) -> None:
+        # Without a connection there is no need to: run() asks for a HELLO when there is one.
+        if self._connection is not None:
+            self._send(self._topics.presence, datagram, retain=True)
+
+    def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
+        assert isinstance(source, Source)
+        name = fold(host)
+        if self._hosts.get(epoch, name) != name:
+            self.forget(epoch)
+        self._hosts[epoch] = name
+        self._epochs.setdefault(name, set()).add(epoch)
+        if source.origin.member is not None:
+            self._mounts[source.origin] = epoch
+        return False  # it has, or gets, the HELLO that the broker keeps
+
+    def knows(self, epoch: bytes) -> bool:
+        return epoch in self._hosts
+
+    def forget(self, epoch: bytes) -> None:
+        name = self._hosts.pop(epoch, None)
+        if name is None:
+            return
+        self._epochs[name].discard(epoch)
+        if not self._epochs[name]:
+            del self._epochs[name]
+        for origin in [each for each, mount in self._mounts.items() if mount == epoch]:
+            del self._mounts[origin]
+
+    def link(self) -> Link:
+        return Link(self._domain, self._broker.url, self._state == _CONNECTED, self._state)
+
+    def counts(self) -> dict[str, int]:
+        return dict(self._counts)
+
+    def _send(self, topic: str, datagram: bytes, *, retain: bool = False) -> None:
+        if self._connection is None:
+            self._counts["sent_while_away"] += 1
+            return
+        try:
+            self._connection.publish(topic, datagram, retain=retain)
+        except QueueFull:
+            self._counts["send_queue_full"] += 1
+            raise
+        self._counts["sent"] += 1
+
+    # ---- the connection ----
+
+    async def run(
+        self, receiver: Receiver, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
+    ) -> None:
+        """Carry until cancelled. Ready at once: the broker may come later."""
+        task_status.started()
+        attempts, down_since = 0, trio.current_time()
+        while True:
+            started = trio.current_time()
+            try:
+                await self._connect(receiver)
+            except WrongVersion as error:
+                if self._broker.protocol == "auto" and self._version == _VERSIONS["auto"]:
+                    self._version = _VERSIONS["3.1.1"]
+                    continue
+                trouble: LinkDown = error
+            except LinkDown as error:
+                trouble = error
+            now = trio.current_time()
+            if self._state == _CONNECTED and now - started > _STABLE:
+                attempts, down_since = 0, now
+            self._set_state(f"away: {trouble}")
+            await trio.sleep(pause(attempts, now - down_since) * random.uniform(0.5, 1))
+            attempts += 1
+
+    async def _connect(self, receiver: Receiver) -> None:
+        connection = Connection(
+            self._broker,
+            self._credentials,
+            self._version,
+            self._client_id,
+            self._topics.subscriptions,
+            self._topics.presence,
+        )
+
+        def ready() -> None:
+            self._connection = connection
+            self._set_state(_CONNECTED)
+            receiver.changed()
+
+        try:
+            await connection.run(ready, lambda arrival: self._take(receiver, arrival))
+        finally:
+            self._connection = None
+
+    def _take(self, receiver: Receiver, arrival: Arrival) -> None:
+        try:
+            origin = self._topics.origin(arrival.topic)
+        except ValueError as error:
+            log.debug("from %s: %s", self._broker.url, error)
+            return
+        if arrival.payload:
+            source = Source(self._broker.url, origin)
+            receiver.received(
+                self, arrival.payload, source, sender=origin.host, stored=arrival.stored
+            )
+        elif (epoch := self._mounts.get(origin)) is not None:
+            receiver.lost(self, epoch)
+
+    def _set_state(self, state: str) -> None:
+        """Tell of a change, in one line for each cause."""
+        if state == self._state:
+            return
+        level = logging.INFO if state == _CONNECTED else logging.WARNING
+        log.log(level, "domain %s: %s: %s", self._domain, self._broker.url, state)
+        self._state = state
