@@ -44,6 +44,9 @@ _VERSIONS = {
     "3.1.1": MQTTProtocolVersion.MQTTv311,
 }
 
+# Causes in one trouble that the log has lines for: a broker has a say in the words.
+_MAX_CAUSES = 16
+
 _CONNECTING = "connecting"
 _CONNECTED = "connected"
 
@@ -82,6 +85,10 @@ class MqttTransport(Transport):
         self._client_id = f"msfs-{member}"
         self._connection: Connection | None = None
         self._state = _CONNECTING
+        # What the log has been told: the last line, and the causes of this trouble, each once,
+        # also if the link comes and goes all the time.
+        self._told = ""
+        self._causes: set[str] = set()
         self._hosts: dict[bytes, str] = {}
         self._epochs: dict[str, set[bytes]] = {}
         self._mounts: dict[Origin, bytes] = {}  # whose presence was heard
@@ -170,6 +177,7 @@ class MqttTransport(Transport):
             now = trio.current_time()
             if self._state == _CONNECTED and now - started > _STABLE:
                 attempts, down_since = 0, now
+                self._causes.clear()
             self._set_state(f"away: {trouble}")
             await trio.sleep(pause(attempts, now - down_since) * random.uniform(0.5, 1))
             attempts += 1
@@ -209,9 +217,12 @@ class MqttTransport(Transport):
             receiver.lost(self, epoch)
 
     def _set_state(self, state: str) -> None:
-        """Tell of a change, in one line for each cause."""
-        if state == self._state:
-            return
-        level = logging.INFO if state == _CONNECTED else logging.WARNING
-        log.log(level, "domain %s: %s: %s", self._domain, self._broker.url, state)
         self._state = state
+        if state == _CONNECTED:
+            if self._told != state:
+                log.info("domain %s: %s: %s", self._domain, self._broker.url, state)
+                self._told = state
+        elif state not in self._causes and len(self._causes) < _MAX_CAUSES:
+            log.warning("domain %s: %s: %s", self._domain, self._broker.url, state)
+            self._causes.add(state)
+            self._told = state
