@@ -59,7 +59,7 @@ def test_what_came_before_our_start_is_refused() -> None:
     replays = Replays(START)
     refused(Reason.BEFORE_START, replays, b"a", 1, START - 1, NOW)
     replays.accept(b"a", 2, START, NOW)
-    replays.accept(b"a", 3, START - 1, NOW)  # late, but its window is here
+    refused(Reason.BEFORE_START, replays, b"a", 3, START - 1, NOW)  # though its window is here now
 
 
 def test_a_stored_hello_from_before_our_start_is_a_sign_of_life_and_nothing_more() -> None:
@@ -96,6 +96,8 @@ def test_a_clock_that_is_set_back_makes_nothing_fresh_again() -> None:
     replays.accept(b"a", 1, NOW, NOW)
     later = NOW + 10 * FRESHNESS
     replays.accept(b"b", 1, later, later)  # a's window has aged
+    refused(Reason.BEFORE_START, replays, b"a", 1, NOW, NOW)
+    replays.accept(b"a", 2, NOW + 1, NOW)  # and a new one is here
     refused(Reason.BEFORE_START, replays, b"a", 1, NOW, NOW)
 
 

@@ -5,12 +5,13 @@ loop_write() and loop_misc(). Each connection has a client of its own, so nothin
 in one is ever sent in another. Everything happens in trio's thread.
 
 A broker is not trusted with our memory. paho would take packets of 256 MiB, keep what comes with
-QoS 2 for as long as the broker likes, and answer pings without end. Three of its methods are
-overridden to prevent that and to hand it our socket (`_create_socket`, `_sock_recv`,
+QoS 2 for as long as the broker likes, and answer pings without end. Four of its methods are
+overridden to prevent that and to hand it our socket (`_create_socket`, `_sock_recv`, `_sock_send`,
 `_packet_handle`); they are not part of its interface, and tests/test_mqtt_hostile.py tells if a
 new version has them no more.
 """
 
+import contextlib
 import logging
 import socket
 import ssl
@@ -124,6 +125,17 @@ class _Client(paho.Client):
             self.heard_at = trio.current_time()
         data, self._input = self._input[:bufsize], self._input[bufsize:]
         return data
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        try:
+            return super()._sock_send(buf)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._sock_recv(1)  # where TLS has the reason
+            self.trouble = self.trouble or dial.words(error)
+            raise
 
     def _packet_handle(self) -> MQTTErrorCode:
         command = self._in_packet["command"]
@@ -343,7 +355,7 @@ class Connection:
     async def _read(
         self, client: _Client, sock: socket.socket, take: Callable[[Arrival], None]
     ) -> None:
-        while True:
+        while sock.fileno() >= 0:
             await trio.lowlevel.wait_readable(sock)
             while True:
                 for _ in range(_BATCH):
@@ -362,10 +374,11 @@ class Connection:
     async def _write(
         self, client: _Client, sock: socket.socket, take: Callable[[Arrival], None]
     ) -> None:
-        while True:
+        while sock.fileno() >= 0:
             if not client.want_write():
                 self._writable_wanted = trio.Event()
                 await self._writable_wanted.wait()
+                continue
             await trio.lowlevel.wait_writable(sock)
             if client.loop_write():
                 return
