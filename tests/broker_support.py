@@ -128,12 +128,17 @@ def mosquitto(
 
 
 def nats(
-    directory: Path, name: str = "one", *, cluster: tuple[int, list[int]] | None = None
+    directory: Path,
+    name: str = "one",
+    *,
+    cluster: tuple[int, list[int]] | None = None,
+    tls: tuple[Path, Path] | None = None,
 ) -> Server:
     """A nats-server with its MQTT listener, to be started.
 
     Args:
         cluster: the port of its own routes, and those of all.
+        tls: its certificate and key, for MQTT.
     """
     directory.mkdir(exist_ok=True)
     config = directory / "nats.conf"
@@ -143,13 +148,15 @@ def nats(
         own, all_ = cluster
         others = ", ".join(f"nats://127.0.0.1:{each}" for each in all_ if each != own)
         routes = f'cluster {{ name: test, listen: "127.0.0.1:{own}", routes: [{others}] }}\n'
+    secure = f', tls {{ cert_file: "{tls[0]}", key_file: "{tls[1]}" }}' if tls else ""
     config.write_text(
         f'server_name: {name}\nlisten: "127.0.0.1:{free_port()}"\n'
         f'jetstream {{ store_dir: "{directory}/store" }}\n{routes}'
-        f'mqtt {{ listen: "127.0.0.1:{port}" }}\n'
+        f'mqtt {{ listen: "127.0.0.1:{port}"{secure} }}\n'
     )
     command = (program("nats-server"), "-c", config)
-    return Server(command, f"mqtt://127.0.0.1:{port}", port, directory / "nats.log")
+    scheme = "mqtts" if tls else "mqtt"
+    return Server(command, f"{scheme}://127.0.0.1:{port}", port, directory / "nats.log")
 
 
 @contextlib.contextmanager

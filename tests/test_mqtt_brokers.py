@@ -7,12 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractContextManager, asynccontextmanager
 from pathlib import Path
 
 import pytest
 import trio
 
+from msfs_fuse.net import mqtt as mqtt_transport
 from msfs_fuse.net.datagram import Kind
 from msfs_fuse.net.keyring import Key, Keyring
 from msfs_fuse.net.memory import Wire
@@ -49,8 +50,11 @@ async def test_hosts_meet_talk_and_part(broker: Server) -> None:
     assert ada.router.drops()["other_sender"] == 0
 
 
-async def test_a_late_joiner_sees_all_at_once_and_answers_nobody(broker: Server) -> None:
+async def test_a_late_joiner_sees_all_at_once_and_answers_nobody(
+    broker: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Their HELLOs are older than it is."""
+    monkeypatch.setattr(mqtt_transport, "_REPEAT", 1000)
     async with (
         serving(Host("ada", mqtt("ada", broker.url))) as ada,
         serving(Host("bob", mqtt("bob", broker.url))) as bob,
@@ -158,6 +162,23 @@ async def test_two_brokers_deliver_once(tmp_path: Path) -> None:
             await eventually(lambda: bob.delivered[-1] == b"by the other one")
 
 
+async def test_a_broker_that_is_shut_down_makes_nobody_seem_dead(tmp_path: Path) -> None:
+    """It sends the wills of all before it goes."""
+    with mosquitto(tmp_path / "broker") as broker:
+        ada, bob = (Host(name, mqtt(name, broker.url)) for name in ("ada", "bob"))
+        async with serving(ada), serving(bob):
+            await in_contact(ada, bob)
+            broker.stop()
+            await eventually(lambda: ada.state.startswith("away"))
+            await trio.sleep(1)
+            ada.send("bob", b"lost, and no error")
+            assert ada.router.counts()["sent_while_away"] == 1
+            broker.start()
+            await eventually(lambda: ada.state == bob.state == "connected")
+            ada.send("bob", b"back")
+            await eventually(lambda: bob.delivered == [b"back"])
+
+
 async def test_domains_and_prefixes_are_apart(tmp_path: Path) -> None:
     with mosquitto(tmp_path / "broker") as broker:
         ada = Host("ada", mqtt("ada", broker.url))
@@ -256,6 +277,30 @@ async def test_certificates_and_rules_pin_the_sender(tmp_path: Path, authority: 
             eve.send("corp", b"I am bob")
             await eventually(lambda: ada.router.drops()["other_sender"] == 1)
             assert ada.delivered == [b"to ada"]
+
+
+@pytest.mark.parametrize("kind", ["mosquitto", "nats"])
+async def test_a_burst_by_tls_arrives_whole(
+    tmp_path: Path, authority: Authority, kind: str
+) -> None:
+    """Records of TLS hold several packets: none may be left where nobody looks."""
+    server: AbstractContextManager[Server]
+    if kind == "nats":
+        server = running(nats(tmp_path / "nats", tls=authority.issue("broker")))
+    else:
+        settings = [*tls_settings(authority, tmp_path), "allow_anonymous true"]
+        server = mosquitto(tmp_path / "broker", *settings, scheme="mqtts")
+    with server as broker:
+        ada, bob = (Host(n, mqtt(n, broker.url, ca=str(authority.path))) for n in ("ada", "bob"))
+        async with serving(ada), serving(bob):
+            await in_contact(ada, bob)
+            expected = []
+            for size in (1, 50, 424):
+                for number in range(200):
+                    expected.append(b"%d" % number + b"x" * (size - 3))
+                    ada.send("bob", expected[-1])
+                await eventually(lambda: len(bob.delivered) == len(expected))
+            assert bob.delivered == expected
 
 
 async def test_without_a_certificate_nobody_comes_in(tmp_path: Path, authority: Authority) -> None:

@@ -44,6 +44,13 @@ _VERSIONS = {
     "3.1.1": MQTTProtocolVersion.MQTTv311,
 }
 
+# When to say HELLO once more, in seconds: in a cluster some nodes may not have known of all
+# subscriptions when we said it first.
+_REPEAT = 4.0
+
+# How long a mount whose connection has ended may take to come back unnoticed, in seconds.
+_GRACE = 0.5
+
 # Causes in one trouble that the log has lines for: a broker has a say in the words.
 _MAX_CAUSES = 16
 
@@ -92,6 +99,7 @@ class MqttTransport(Transport):
         self._hosts: dict[bytes, str] = {}
         self._epochs: dict[str, set[bytes]] = {}
         self._mounts: dict[Origin, bytes] = {}  # whose presence was heard
+        self._leaving: set[Origin] = set()  # those of them that the broker says are gone
         self._counts: Counter[str] = Counter(
             {"sent": 0, "sent_while_away": 0, "send_queue_full": 0}
         )
@@ -123,6 +131,7 @@ class MqttTransport(Transport):
         self._epochs.setdefault(name, set()).add(epoch)
         if source.origin.member is not None:
             self._mounts[source.origin] = epoch
+            self._leaving.discard(source.origin)
         return False  # it has, or gets, the HELLO that the broker keeps
 
     def knows(self, epoch: bytes) -> bool:
@@ -137,6 +146,7 @@ class MqttTransport(Transport):
             del self._epochs[name]
         for origin in [each for each, mount in self._mounts.items() if mount == epoch]:
             del self._mounts[origin]
+            self._leaving.discard(origin)
 
     def link(self) -> Link:
         return Link(self._domain, self._broker.url, self._state == _CONNECTED, self._state)
@@ -165,15 +175,11 @@ class MqttTransport(Transport):
         attempts, down_since = 0, trio.current_time()
         while True:
             started = trio.current_time()
-            try:
-                await self._connect(receiver)
-            except WrongVersion as error:
-                if self._broker.protocol == "auto" and self._version == _VERSIONS["auto"]:
-                    self._version = _VERSIONS["3.1.1"]
-                    continue
-                trouble: LinkDown = error
-            except LinkDown as error:
-                trouble = error
+            trouble = await self._connect(receiver)
+            is_new = self._version == _VERSIONS["auto"]
+            if isinstance(trouble, WrongVersion) and self._broker.protocol == "auto" and is_new:
+                self._version = _VERSIONS["3.1.1"]
+                continue
             now = trio.current_time()
             if self._state == _CONNECTED and now - started > _STABLE:
                 attempts, down_since = 0, now
@@ -182,7 +188,8 @@ class MqttTransport(Transport):
             await trio.sleep(pause(attempts, now - down_since) * random.uniform(0.5, 1))
             attempts += 1
 
-    async def _connect(self, receiver: Receiver) -> None:
+    async def _connect(self, receiver: Receiver) -> LinkDown:
+        """Carry until the connection ends; why it did."""
         connection = Connection(
             self._broker,
             self._credentials,
@@ -192,17 +199,28 @@ class MqttTransport(Transport):
             self._topics.presence,
         )
 
+        async def say_hello() -> None:
+            receiver.changed()
+            await trio.sleep(_REPEAT * random.uniform(0.5, 1))
+            receiver.changed()
+
         def ready() -> None:
             self._connection = connection
             self._set_state(_CONNECTED)
-            receiver.changed()
+            nursery.start_soon(say_hello)
 
-        try:
-            await connection.run(ready, lambda arrival: self._take(receiver, arrival))
-        finally:
-            self._connection = None
+        async with trio.open_nursery() as nursery:
+            try:
+                await connection.run(ready, lambda each: self._take(receiver, each, nursery))
+            except LinkDown as error:
+                trouble = error
+            finally:
+                self._connection = None
+                self._leaving.clear()
+            nursery.cancel_scope.cancel()
+        return trouble
 
-    def _take(self, receiver: Receiver, arrival: Arrival) -> None:
+    def _take(self, receiver: Receiver, arrival: Arrival, nursery: trio.Nursery) -> None:
         try:
             origin = self._topics.origin(arrival.topic)
         except ValueError as error:
@@ -213,8 +231,19 @@ class MqttTransport(Transport):
             receiver.received(
                 self, arrival.payload, source, sender=origin.host, stored=arrival.stored
             )
-        elif (epoch := self._mounts.get(origin)) is not None:
-            receiver.lost(self, epoch)
+        elif origin in self._mounts and origin not in self._leaving:
+            self._leaving.add(origin)
+            nursery.start_soon(self._lose, receiver, origin)
+
+    async def _lose(self, receiver: Receiver, origin: Origin) -> None:
+        """Believe that a mount is gone, unless it comes back or the connection ends, too.
+
+        A broker that is shut down says so of everybody, and then ends our connection.
+        """
+        await trio.sleep(_GRACE)
+        if origin in self._leaving:
+            self._leaving.discard(origin)
+            receiver.lost(self, self._mounts[origin])
 
     def _set_state(self, state: str) -> None:
         self._state = state
