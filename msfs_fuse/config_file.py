@@ -259,10 +259,13 @@ def _protocol(value: object) -> str:
     return _text(value)
 
 
-def _seconds(value: object) -> float:
-    if type(value) not in (int, float) or not 1 <= (number := float(str(value))) <= 3600:
-        raise ValueError
-    return number
+def _seconds(least: int) -> Callable[[object], float]:
+    def check(value: object) -> float:
+        if type(value) not in (int, float) or not least <= (number := float(str(value))) <= 3600:
+            raise ValueError
+        return number
+
+    return check
 
 
 _Fields = dict[str, tuple[Callable[[object], Any], str]]
@@ -282,8 +285,9 @@ _BROKER_FIELDS: _Fields = {
     "cert": (_text, "the path of a file"),
     "key": (_text, "the path of a file"),
     "protocol": (_protocol, '"auto", "5" or "3.1.1"'),
-    "keepalive": (_seconds, "a number of seconds from 1 to 3600"),
-    "connect_timeout": (_seconds, "a number of seconds from 1 to 3600"),
+    # Of less, half is not a second, and a broker that answers would be given up.
+    "keepalive": (_seconds(2), "a number of seconds from 2 to 3600"),
+    "connect_timeout": (_seconds(1), "a number of seconds from 1 to 3600"),
 }
 
 _PATHS = {"password_file", "ca", "cert", "key"}

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import trio
 
-from msfs_fuse.net.mqtt_client import MAX_PACKET
+from msfs_fuse.net.guarded_client import MAX_PACKET
 from tests.broker_support import mosquitto
 from tests.mqtt_support import Host, eventually, in_contact, mqtt, serving
 

@@ -155,15 +155,13 @@ class MqttTransport(Transport):
         return dict(self._counts)
 
     def _send(self, topic: str, datagram: bytes, *, retain: bool = False) -> None:
-        if self._connection is None:
-            self._counts["sent_while_away"] += 1
-            return
+        connection = self._connection
         try:
-            self._connection.publish(topic, datagram, retain=retain)
+            sent = connection is not None and connection.publish(topic, datagram, retain=retain)
         except QueueFull:
             self._counts["send_queue_full"] += 1
             raise
-        self._counts["sent"] += 1
+        self._counts["sent" if sent else "sent_while_away"] += 1
 
     # ---- the connection ----
 

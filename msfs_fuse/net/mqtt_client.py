@@ -3,15 +3,8 @@
 paho's loop is left out. This module makes the socket, waits for it, and calls loop_read(),
 loop_write() and loop_misc(). Each connection has a client of its own, so nothing that was queued
 in one is ever sent in another. Everything happens in trio's thread.
-
-A broker is not trusted with our memory. paho would take packets of 256 MiB, keep what comes with
-QoS 2 for as long as the broker likes, and answer pings without end. Four of its methods are
-overridden to prevent that and to hand it our socket (`_create_socket`, `_sock_recv`, `_sock_send`,
-`_packet_handle`); they are not part of its interface, and tests/test_mqtt_hostile.py tells if a
-new version has them no more.
 """
 
-import contextlib
 import logging
 import socket
 import ssl
@@ -22,25 +15,20 @@ from typing import Any, NamedTuple
 
 import paho.mqtt.client as paho
 import trio
-from paho.mqtt.enums import CallbackAPIVersion, MessageType, MQTTErrorCode, MQTTProtocolVersion
+from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from msfs_fuse.net import dial
 from msfs_fuse.net.broker import Broker
+from msfs_fuse.net.guarded_client import GuardedClient
 from msfs_fuse.net.transport import QueueFull
 
 log = logging.getLogger(__name__)
 
 # Messages that wait for room in the socket's buffer.
 QUEUE_SIZE = 512
-
-# The longest packet that a broker may send, in bytes: a datagram and its topic take half of it.
-MAX_PACKET = 4096
-
-# How much to read at a time: TLS has at most so much in a record, so that it keeps no rest.
-_CHUNK = 16 * 1024
 
 # Packets to take before others have their turn.
 _BATCH = 16
@@ -51,16 +39,6 @@ _FAREWELL = 1.0
 # CONNACK codes of MQTT 5; paho has those of 3.1.1 translated.
 _WRONG_VERSION = 132
 _REFUSED_LOGIN = (134, 135)
-
-# What a broker has reason to send.
-_EXPECTED = {
-    MessageType.CONNACK,
-    MessageType.PUBLISH,
-    MessageType.SUBACK,
-    MessageType.PINGRESP,
-    MessageType.DISCONNECT,
-}
-_QOS = 0b110  # of a PUBLISH, in its first byte
 
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger
 
@@ -83,72 +61,6 @@ class Arrival(NamedTuple):
     topic: str
     payload: bytes
     stored: bool
-
-
-class _Client(paho.Client):
-    """paho's client on a socket that is already connected."""
-
-    def __init__(self, sock: socket.socket, version: MQTTProtocolVersion, client_id: str) -> None:
-        super().__init__(
-            CallbackAPIVersion.VERSION2,
-            client_id,
-            protocol=version,
-            # Else it would connect once more by itself, in trio's thread.
-            reconnect_on_failure=False,
-        )
-        self._given = sock
-        self._input = b""
-        self._is_answered = False
-        self.heard_at = trio.current_time()
-        self.trouble: str | None = None
-
-    @property
-    def has_input(self) -> bool:
-        """Whether there is something to read that no wait_readable() would tell of."""
-        return bool(self._input)
-
-    def _create_socket(self) -> socket.socket:
-        return self._given
-
-    def _sock_recv(self, bufsize: int) -> bytes:
-        if bufsize > MAX_PACKET:
-            self.trouble = f"the broker announces a packet of {bufsize} bytes"
-            raise ConnectionError(self.trouble)
-        if not self._input:
-            try:
-                self._input = super()._sock_recv(_CHUNK)
-            except BlockingIOError:
-                raise
-            except OSError as error:
-                self.trouble = dial.words(error)
-                raise
-            self.heard_at = trio.current_time()
-        data, self._input = self._input[:bufsize], self._input[bufsize:]
-        return data
-
-    def _sock_send(self, buf: bytes | bytearray) -> int:
-        try:
-            return super()._sock_send(buf)
-        except BlockingIOError:
-            raise
-        except OSError as error:
-            with contextlib.suppress(OSError):
-                self._sock_recv(1)  # where TLS has the reason
-            self.trouble = self.trouble or dial.words(error)
-            raise
-
-    def _packet_handle(self) -> MQTTErrorCode:
-        command = self._in_packet["command"]
-        kind = command & 0xF0
-        if (
-            kind not in _EXPECTED
-            or (kind == MessageType.PUBLISH and command & _QOS)
-            or (kind == MessageType.CONNACK) == self._is_answered
-        ):
-            self.trouble = f"the broker sends what nobody has asked for ({command:#04x})"
-            return MQTTErrorCode.MQTT_ERR_PROTOCOL
-        self._is_answered = True
-        return super()._packet_handle()
 
 
 class Connection:
@@ -174,7 +86,7 @@ class Connection:
         self._id = client_id
         self._subscriptions = subscriptions
         self._will = will
-        self._client: _Client | None = None
+        self._client: GuardedClient | None = None
         self._arrived: deque[Arrival] = deque()
         self._waiting = 0
         self._trouble: LinkDown | None = None
@@ -224,26 +136,30 @@ class Connection:
             sock.close()
         raise self._trouble or LinkDown(client.trouble or "connection lost")
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
+    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> bool:
         """Send, or queue what the socket does not take now. Returns at once.
+
+        Returns:
+            False if the connection has just ended.
 
         Raises:
             QueueFull: too much waits already.
         """
         client = self._client
-        if client is None:
-            return
+        if client is None or client.socket() is None:
+            return False
         if self._waiting >= QUEUE_SIZE:
             raise QueueFull
         self._waiting += 1  # until on_publish
         client.publish(topic, payload, retain=retain)  # writes what the socket takes
         if client.want_write():
             self._writable_wanted.set()
+        return True
 
     # ---- paho ----
 
-    def _make_client(self, sock: socket.socket) -> _Client:
-        client = _Client(sock, self._version, self._id)
+    def _make_client(self, sock: socket.socket) -> GuardedClient:
+        client = GuardedClient(sock, self._version, self._id)
         if self._credentials.user is not None:
             client.username_pw_set(self._credentials.user, self._credentials.password)
         client.will_set(self._will, b"", retain=True)
@@ -336,7 +252,7 @@ class Connection:
     async def _work(
         self,
         work: Callable[..., Any],
-        client: _Client,
+        client: GuardedClient,
         sock: socket.socket,
         take: Callable[[Arrival], None],
         scope: trio.CancelScope,
@@ -347,13 +263,13 @@ class Connection:
             pass  # paho has closed it
         except OSError as error:
             self._fail(dial.words(error))
-        except (ValueError, struct.error, IndexError) as error:
+        except Exception as error:  # paho, of what it cannot parse
             log.debug("broker %s", self._broker.url, exc_info=error)
             self._fail("the broker does not speak MQTT")
         scope.cancel()
 
     async def _read(
-        self, client: _Client, sock: socket.socket, take: Callable[[Arrival], None]
+        self, client: GuardedClient, sock: socket.socket, take: Callable[[Arrival], None]
     ) -> None:
         while sock.fileno() >= 0:
             await trio.lowlevel.wait_readable(sock)
@@ -372,7 +288,7 @@ class Connection:
             self._flush(client)
 
     async def _write(
-        self, client: _Client, sock: socket.socket, take: Callable[[Arrival], None]
+        self, client: GuardedClient, sock: socket.socket, take: Callable[[Arrival], None]
     ) -> None:
         while sock.fileno() >= 0:
             if not client.want_write():
@@ -384,7 +300,7 @@ class Connection:
                 return
 
     async def _watch(
-        self, client: _Client, sock: socket.socket, take: Callable[[Arrival], None]
+        self, client: GuardedClient, sock: socket.socket, take: Callable[[Arrival], None]
     ) -> None:
         """Ask for a sign of life, and give up when there is none."""
         patience = self._broker.keepalive
@@ -398,7 +314,7 @@ class Connection:
                 return
             self._flush(client)
 
-    def _flush(self, client: _Client) -> None:
+    def _flush(self, client: GuardedClient) -> None:
         """Write what paho could not in its callbacks; the rest waits for _write()."""
         if client.want_write():
             client.loop_write()
