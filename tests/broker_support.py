@@ -179,6 +179,11 @@ def nats_cluster(directory: Path, size: int = 3) -> Iterator[list[Server]]:
 
 # ---- certificates ----
 
+_USAGES = (
+    *("digital_signature", "content_commitment", "key_encipherment", "data_encipherment"),
+    *("key_agreement", "key_cert_sign", "crl_sign", "encipher_only", "decipher_only"),
+)
+
 
 class Authority:
     """A certificate authority, and what it signs, as files."""
@@ -221,7 +226,9 @@ class Authority:
             x509.DNSName("localhost"),
             x509.IPAddress(ipaddress.ip_address("127.0.0.1")),
         ]
-        return (
+        own = x509.SubjectKeyIdentifier.from_public_key(key)
+        issuer = x509.AuthorityKeyIdentifier.from_issuer_public_key(self._key.public_key())
+        builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
             .issuer_name(self._name)
@@ -230,6 +237,13 @@ class Authority:
             .not_valid_before(now - datetime.timedelta(days=20))
             .not_valid_after(now + datetime.timedelta(days=days))
             .add_extension(x509.BasicConstraints(ca=is_ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName(names), critical=False)
-            .sign(self._key, hashes.SHA256())
+            .add_extension(own, critical=False)
+            .add_extension(issuer, critical=False)
         )
+        if is_ca:  # Python 3.13 insists on it
+            usage = dict.fromkeys(_USAGES, False) | {"key_cert_sign": True}
+            builder = builder.add_extension(x509.KeyUsage(**usage), critical=True)
+        else:
+            names_of_host = x509.SubjectAlternativeName(names)
+            builder = builder.add_extension(names_of_host, critical=False)
+        return builder.sign(self._key, hashes.SHA256())

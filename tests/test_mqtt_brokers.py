@@ -17,7 +17,8 @@ from msfs_fuse.net import mqtt as mqtt_transport
 from msfs_fuse.net.datagram import Kind
 from msfs_fuse.net.keyring import Key, Keyring
 from msfs_fuse.net.memory import Wire
-from tests.broker_support import Server, mosquitto, nats, running
+from msfs_fuse.net.mqtt_client import STORED_FOR
+from tests.broker_support import Server, mosquitto, nats, program, running
 from tests.mqtt_support import Host, eventually, in_contact, mqtt, serving
 
 
@@ -205,6 +206,14 @@ async def test_versions_of_mqtt(tmp_path: Path, protocol: str, version: int) -> 
             await eventually(lambda: bob.delivered == [b"x"])
             # MQTT 5 has noLocal: our own do not come back.
             assert (ada.router.drops()["own"] == 0) == (version == 5)
+            # And the broker does not keep presence for ever.
+            words = ["-p", str(broker.where), "-V", "5", "-t", "ms1/corp/p/#", "-C", "1"]
+            seen = await trio.run_process(
+                [program("mosquitto_sub"), *words, "-F", "%E"], capture_stdout=True
+            )
+            assert (0 < int((seen.stdout or b"").strip() or 0) <= STORED_FOR) == (version == 5), (
+                seen.stdout
+            )
         assert f"(p{4 if version == 4 else 5}, " in broker.log.read_text().replace("p2", "p4")
 
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import paho.mqtt.client as paho
 import trio
 from paho.mqtt.enums import MQTTProtocolVersion
+from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
@@ -32,6 +33,10 @@ QUEUE_SIZE = 512
 
 # Packets to take before others have their turn.
 _BATCH = 16
+
+# How long a broker shall keep what we have it keep, in seconds: of a host that dies while the
+# broker is away nobody else takes it back. 3.1.1 has no such thing.
+STORED_FOR = 120
 
 # For the last words on a connection, in seconds.
 _FAREWELL = 1.0
@@ -91,6 +96,10 @@ class Connection:
         self._waiting = 0
         self._trouble: LinkDown | None = None
         self._is_leaving = False
+        self._expiry: Properties | None = None
+        if version == MQTTProtocolVersion.MQTTv5:
+            self._expiry = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
+            self._expiry.MessageExpiryInterval = STORED_FOR
         self._subscribed = trio.Event()
         self._writable_wanted = trio.Event()
 
@@ -151,7 +160,8 @@ class Connection:
         if self._waiting >= QUEUE_SIZE:
             raise QueueFull
         self._waiting += 1  # until on_publish
-        client.publish(topic, payload, retain=retain)  # writes what the socket takes
+        # That writes what the socket takes.
+        client.publish(topic, payload, retain=retain, properties=self._expiry if retain else None)
         if client.want_write():
             self._writable_wanted.set()
         return True
