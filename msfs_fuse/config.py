@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.names import fold, is_host_name
 from msfs_fuse.errors import CommandError, Exit
+from msfs_fuse.net.broker import Broker
 
 FILESYSTEM_TYPE = "fuse.msfs"
 
@@ -50,18 +51,22 @@ class DomainSettings:
 
     Attributes:
         keyring: absolute path of the file with its keys.
+        udp: whether to use it; what follows is for it alone.
         port: of UDP.
         peers: hosts to send to one by one, `HOST`, `HOST:PORT` or addresses.
         interfaces: names of those to use for multicast; None for all.
         multicast: whether to use it.
+        brokers: to use as well, or instead.
     """
 
     name: str
     keyring: str
+    udp: bool = True
     port: int = DEFAULT_PORT
     peers: tuple[str, ...] = ()
     interfaces: tuple[str, ...] | None = None
     multicast: bool = True
+    brokers: tuple[Broker, ...] = ()
 
 
 @dataclass(frozen=True)

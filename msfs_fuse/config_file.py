@@ -11,12 +11,17 @@ port = 4424
 peers = ["build8", "10.0.0.9:4425"]  # where multicast does not reach
 interfaces = ["eth0"]                # all that do multicast, if not given
 multicast = true
+transport = [                        # just "udp://", if not given; all that are given are used
+    "udp://",                        # which port, peers, interfaces and multicast are for
+    { url = "mqtts://broker.example", ca = "ca.pem", user = "build7", password_file = "secret" },
+]
 """
 
 import glob
 import os
 import re
 import tomllib
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -31,14 +36,16 @@ from msfs_fuse.config import (
 )
 from msfs_fuse.core.names import fold, is_host_name
 from msfs_fuse.errors import CommandError, Exit
+from msfs_fuse.net.broker import PROTOCOLS, Address, Broker, is_prefix
 from msfs_fuse.net.endpoint import split_host_and_port
 
 DEFAULT_PATH = "/etc/msfs/msfs.toml"
 
 _CONFIG_OPTION = "config="
 _NOT_MOUNT_OPTIONS = ("host=", "domain=", "keyring=")
+_UDP = "udp://"
 
-_TABLE = re.compile(r"\s*\[\s*([^\[\]]+?)\s*\]\s*(?:#.*)?")
+_TABLE = re.compile(r"\s*(\[\[?)\s*([^\[\]]+?)\s*\]\]?\s*(?:#.*)?")
 _KEY = re.compile(r"""\s*((?:[A-Za-z0-9_-]+|"[^"]*"|'[^']*')(?:\s*\.\s*[^=\s]+)*)\s*=""")
 _PART = re.compile(r"""[A-Za-z0-9_-]+|"[^"]*"|'[^']*'""")
 
@@ -56,23 +63,46 @@ class _Source:
     name: str
     text: str
 
-    def error(self, path: Path, message: str) -> CommandError:
-        return CommandError(f"{self.name}:{self._line_of(path)}: {message}", Exit.USAGE)
+    def beside(self, path: str) -> str:
+        """A path in this file: a relative one is below the file's directory."""
+        return os.path.join(os.path.dirname(self.name), path)
 
-    def _line_of(self, path: Path) -> int:
-        """The line that sets this key, or begins this table. tomllib does not tell."""
+    def error(self, path: Path, message: str, near: str = "") -> CommandError:
+        """A mistake.
+
+        Args:
+            near: what stands in its line, if it is in an array over several lines.
+        """
+        return CommandError(f"{self.name}:{self._line_of(path, near)}: {message}", Exit.USAGE)
+
+    def _line_of(self, path: Path, near: str) -> int:
+        """The line that sets this key, or begins this table. tomllib does not tell.
+
+        Tables of an array are told by their numbers, from 0 on.
+        """
         table: Path = ()
-        for number, line in enumerate(self.text.splitlines(), 1):
+        arrays: Counter[Path] = Counter()
+        best, best_length = 1, 0
+        lines = self.text.splitlines()
+        for number, line in enumerate(lines, 1):
             header, key = _TABLE.fullmatch(line), _KEY.match(line)
             if header is not None:
-                found = table = _parts(header[1])
+                table = _parts(header[2])
+                if header[1] == "[[":
+                    table += (str(arrays[table]),)
+                    arrays[table[:-1]] += 1
+                found = table
             elif key is not None:
                 found = table + _parts(key[1])
             else:
                 continue
             if found[: len(path)] == path:
                 return number
-        return 1
+            if len(found) > best_length and path[: len(found)] == found:
+                best, best_length = number, len(found)
+        if near:
+            return next((n for n in range(best, len(lines) + 1) if near in lines[n - 1]), best)
+        return best
 
 
 class Configuration(NamedTuple):
@@ -189,21 +219,76 @@ def _domain(source: _Source, key: str, table: object) -> DomainSettings:
     path = ("domain", key)
     _name(source, path, key)
     values = _table(source, path, table)
-    _refuse_unknown(source, path, values, set(_FIELDS) | {"keyring"})
+    _refuse_unknown(source, path, values, set(_FIELDS) | {"keyring", "transport"})
     if not isinstance(values.get("keyring"), str):
         raise source.error(
             (*path, "keyring") if "keyring" in values else path,
             f"domain {key} needs a keyring, the path of a file (msfs keygen makes one)",
         )
-    keyring = os.path.join(os.path.dirname(source.name), values["keyring"])
-    fields = {}
-    for name, (check, what) in _FIELDS.items():
+    fields = _fields(source, path, values, _FIELDS)
+    udp, brokers = _transports(source, (*path, "transport"), values.get("transport", [_UDP]))
+    if fields and not udp:
+        name = next(iter(fields))
+        raise source.error((*path, name), f'{name} is for "{_UDP}", which transport has not')
+    keyring = source.beside(values["keyring"])
+    return DomainSettings(key, keyring, udp=udp, brokers=brokers, **fields)
+
+
+def _fields(
+    source: _Source, path: Path, values: dict[str, Any], fields: "_Fields", near: str = ""
+) -> dict[str, Any]:
+    """Those of the values that are there, checked."""
+    checked = {}
+    for name, (check, what) in fields.items():
         if name in values:
             try:
-                fields[name] = check(values[name])
+                checked[name] = check(values[name])
             except (TypeError, ValueError):
-                raise source.error((*path, name), f"{name} has to be {what}") from None
-    return DomainSettings(key, keyring, **fields)
+                raise source.error((*path, name), f"{name} has to be {what}", near) from None
+    return checked
+
+
+def _transports(source: _Source, path: Path, value: object) -> tuple[bool, tuple[Broker, ...]]:
+    """Whether there is UDP, and the brokers."""
+    if not isinstance(value, list) or not value:
+        raise source.error(path, "transport has to be a list of URLs, or of tables with a url")
+    brokers: dict[str, Broker] = {}
+    udp = False
+    for number, item in enumerate(value):
+        place = (*path, str(number))
+        table = {"url": item} if isinstance(item, str) else item
+        if not isinstance(table, dict) or not isinstance(table.get("url"), str):
+            raise source.error(place, "each transport has to be a URL, or a table with a url")
+        url = table["url"]
+        if url in brokers or (udp and url == _UDP):
+            raise source.error(place, f"{url} is there already", url)
+        if url != _UDP:
+            brokers[url] = _broker(source, place, table)
+            continue
+        if len(table) > 1:
+            option = next(each for each in table if each != "url")
+            raise source.error((*place, option), f"{_UDP} has no option {option}", url)
+        udp = True
+    return udp, tuple(brokers.values())
+
+
+def _broker(source: _Source, path: Path, table: dict[str, Any]) -> Broker:
+    url: str = table["url"]
+    try:
+        address = Address.parse(url)
+    except ValueError as error:
+        raise source.error((*path, "url"), str(error), url) from None
+    _refuse_unknown(source, path, table, {"url", *_BROKER_FIELDS}, url)
+    fields = _fields(source, path, table, _BROKER_FIELDS, url)
+    for name, needs in (("cert", "key"), ("key", "cert"), ("password_file", "user")):
+        if name in fields and needs not in fields:
+            raise source.error((*path, name), f"{name} needs {needs}", url)
+    for name in ("ca", "cert", "key"):
+        if name in fields and address.scheme != "mqtts":
+            raise source.error((*path, name), f"{name} is for mqtts:// alone", url)
+    for name in _PATHS & set(fields):
+        fields[name] = source.beside(fields[name])
+    return Broker(url, address, **fields)
 
 
 def _port(value: object) -> int:
@@ -231,12 +316,56 @@ def _peers(value: object) -> tuple[str, ...]:
     return words
 
 
-_FIELDS: dict[str, tuple[Callable[[object], Any], str]] = {
+def _text(value: object) -> str:
+    if not isinstance(value, str) or not value:
+        raise TypeError
+    return value
+
+
+def _prefix(value: object) -> str:
+    if not is_prefix(_text(value)):
+        raise ValueError
+    return _text(value)
+
+
+def _protocol(value: object) -> str:
+    if value not in PROTOCOLS:
+        raise ValueError
+    return _text(value)
+
+
+def _seconds(least: int) -> Callable[[object], float]:
+    def check(value: object) -> float:
+        if type(value) not in (int, float) or not least <= (number := float(str(value))) <= 3600:
+            raise ValueError
+        return number
+
+    return check
+
+
+_Fields = dict[str, tuple[Callable[[object], Any], str]]
+
+_FIELDS: _Fields = {
     "port": (_port, "a number from 1 to 65535"),
     "peers": (_peers, 'a list of "HOST", "HOST:PORT" or "[ADDRESS]:PORT"'),
     "interfaces": (_words, "a list of names of interfaces"),
     "multicast": (_flag, "true or false"),
 }
+
+_BROKER_FIELDS: _Fields = {
+    "prefix": (_prefix, "letters, digits, _ and -, and slashes between them"),
+    "user": (_text, "a name"),
+    "password_file": (_text, "the path of a file"),
+    "ca": (_text, "the path of a file"),
+    "cert": (_text, "the path of a file"),
+    "key": (_text, "the path of a file"),
+    "protocol": (_protocol, '"auto", "5" or "3.1.1"'),
+    # Of less, half is not a second, and a broker that answers would be given up.
+    "keepalive": (_seconds(2), "a number of seconds from 2 to 3600"),
+    "connect_timeout": (_seconds(1), "a number of seconds from 1 to 3600"),
+}
+
+_PATHS = {"password_file", "ca", "cert", "key"}
 
 
 def _name(source: _Source, path: Path, value: object) -> str:
@@ -251,8 +380,10 @@ def _table(source: _Source, path: Path, value: object) -> dict[str, Any]:
     return value
 
 
-def _refuse_unknown(source: _Source, path: Path, table: dict[str, Any], known: set[str]) -> None:
+def _refuse_unknown(
+    source: _Source, path: Path, table: dict[str, Any], known: set[str], near: str = ""
+) -> None:
     for key in table:
         if key not in known:
             choice = ", ".join(sorted(known))
-            raise source.error((*path, key), f"unknown key {key!r} (known here: {choice})")
+            raise source.error((*path, key), f"unknown key {key!r} (known here: {choice})", near)

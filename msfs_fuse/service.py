@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import trio
 
-from msfs_fuse.config import NetworkSettings, Settings
+from msfs_fuse.config import DomainSettings, NetworkSettings, Settings
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.router import NoRouter
 from msfs_fuse.errors import CommandError
@@ -24,6 +24,7 @@ from msfs_fuse.notify import notify, watchdog_interval
 
 if TYPE_CHECKING:
     from msfs_fuse.net.router import DomainRouter
+    from msfs_fuse.net.transport import Transport
 
 log = logging.getLogger(__name__)
 
@@ -156,27 +157,46 @@ def _make_router(network: NetworkSettings, host: str) -> "DomainRouter | None":
     """The way to other hosts; None without a domain, and then nothing of it is even loaded."""
     if not network.domains:
         return None
+    from msfs_fuse.net.dial import CredentialsError
     from msfs_fuse.net.domain import Domain
     from msfs_fuse.net.keyring import KeyringError, load_keyring
     from msfs_fuse.net.router import DomainRouter, Member
-    from msfs_fuse.net.udp import UdpTransport
 
     members = []
     for settings in network.domains:
-        transport = UdpTransport(
+        try:
+            transports = _make_transports(settings, host)
+            keyring = load_keyring(settings.keyring)
+            domain = Domain(settings.name, host, keyring, time.time_ns() // 1_000_000)
+        except (KeyringError, CredentialsError, ValueError) as error:
+            raise CommandError(f"domain {settings.name}: {error}") from None
+        members.append(Member(domain, transports))
+    return DomainRouter(host, members)
+
+
+def _make_transports(settings: DomainSettings, host: str) -> "list[Transport]":
+    """What carries a domain's messages; only what it uses is loaded."""
+    transports: list[Transport] = []
+    if settings.udp:
+        from msfs_fuse.net.udp import UdpTransport
+
+        udp = UdpTransport(
             settings.name,
             port=settings.port,
             peers=settings.peers,
             interfaces=settings.interfaces,
             use_multicast=settings.multicast,
         )
-        try:
-            keyring = load_keyring(settings.keyring)
-            domain = Domain(settings.name, host, keyring, time.time_ns() // 1_000_000)
-        except (KeyringError, ValueError) as error:
-            raise CommandError(f"domain {settings.name}: {error}") from None
-        members.append(Member(domain, [transport]))
-    return DomainRouter(host, members)
+        transports.append(udp)
+    if settings.brokers:
+        from msfs_fuse.net.dial import load_credentials
+        from msfs_fuse.net.mqtt import MqttTransport
+
+        transports += (
+            MqttTransport(settings.name, host, broker, load_credentials(broker))
+            for broker in settings.brokers
+        )
+    return transports
 
 
 def run(settings: Settings, reread: Callable[[], Settings], ready: Callable[[], None]) -> None:

@@ -100,11 +100,11 @@ def test_no_device() -> None:
 
 
 def test_a_kernel_that_limits_the_age_of_requests() -> None:
-    script = 'echo 30 > /tmp/timeout && mount --bind /tmp/timeout "$KNOB" && exec "$@"'
+    script = 'echo 30 > /mnt/timeout && mount --bind /mnt/timeout "$KNOB" && exec "$@"'
     knob = "/proc/sys/fs/fuse/max_request_timeout"
     if not os.path.exists(knob):
         pytest.skip("this kernel has no such limit")
-    private = ("sh", "-c", f"mount -t tmpfs none /tmp && KNOB={knob} && {script}", "sh")
+    private = ("sh", "-c", f"mount -t tmpfs none /mnt && KNOB={knob} && {script}", "sh")
     _, checks = doctor(prefix=private)
     assert state_of(checks, "max_request_timeout") == ["warn"]
     assert "sysctl -w fs.fuse.max_request_timeout=0" in checks[3]["message"]

@@ -47,6 +47,25 @@ def test_presence() -> None:
         assert (opened.kind, opened.body) == (kind, Presence(NOW, "a"))
 
 
+def test_only_a_hello_can_have_been_stored() -> None:
+    a, b = member("a"), member("b")
+    before = NOW - 1
+    for _ in range(2):
+        assert b.open(a.seal_presence(Kind.HELLO, before), NOW, stored=True).kind is Kind.HELLO
+    for datagram in (message(a, at=before), a.seal_presence(Kind.BYE, before)):
+        with pytest.raises(Refused, match="before_start"):
+            b.open(datagram, NOW, stored=True)
+
+
+def test_a_carrier_may_know_who_it_can_be_from() -> None:
+    a, b = member("a"), member("b")
+    b.open(message(a), NOW, sender="A")
+    datagram = message(a)
+    with pytest.raises(Refused, match="other_sender"):
+        b.open(datagram, NOW, sender="c")
+    b.open(datagram, NOW, sender="a")  # what was refused has left nothing behind
+
+
 def test_it_is_for_a_host_or_for_all() -> None:
     a, b = member("a"), member("b")
     assert b.open(message(a, Scope.HOST, "B"), NOW)

@@ -59,7 +59,25 @@ def test_what_came_before_our_start_is_refused() -> None:
     replays = Replays(START)
     refused(Reason.BEFORE_START, replays, b"a", 1, START - 1, NOW)
     replays.accept(b"a", 2, START, NOW)
-    replays.accept(b"a", 3, START - 1, NOW)  # late, but its window is here
+    refused(Reason.BEFORE_START, replays, b"a", 3, START - 1, NOW)  # though its window is here now
+
+
+def test_a_stored_hello_from_before_our_start_is_a_sign_of_life_and_nothing_more() -> None:
+    replays = Replays(START)
+    for _ in range(2):
+        replays.accept(b"a", 5, START - 1, NOW, stored=True)
+    assert len(replays) == 0
+    refused(Reason.BEFORE_START, replays, b"a", 6, START - 1, NOW)
+    with pytest.raises(Refused, match="stale"):
+        replays.accept(b"a", 5, NOW - FRESHNESS - 1, NOW, stored=True)
+
+
+def test_a_stored_hello_from_after_our_start_is_like_any_other() -> None:
+    replays = Replays(START)
+    replays.accept(b"a", 5, START, NOW, stored=True)
+    refused(Reason.REPLAYED, replays, b"a", 5, START, NOW)
+    with pytest.raises(Refused, match="replayed"):
+        replays.accept(b"a", 5, START, NOW, stored=True)
 
 
 def test_a_full_table_refuses_new_senders_and_ages() -> None:
@@ -78,6 +96,8 @@ def test_a_clock_that_is_set_back_makes_nothing_fresh_again() -> None:
     replays.accept(b"a", 1, NOW, NOW)
     later = NOW + 10 * FRESHNESS
     replays.accept(b"b", 1, later, later)  # a's window has aged
+    refused(Reason.BEFORE_START, replays, b"a", 1, NOW, NOW)
+    replays.accept(b"a", 2, NOW + 1, NOW)  # and a new one is here
     refused(Reason.BEFORE_START, replays, b"a", 1, NOW, NOW)
 
 

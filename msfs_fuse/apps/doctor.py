@@ -144,6 +144,9 @@ def _live_mount(path: str) -> Iterator[Check]:
         yield Check("mount", State.WARN, str(error))
         return
     yield Check("mount", State.OK, f"{path} is served by process {status['pid']}")
+    for name, state in status.items():
+        if name.startswith("link ") and state != "connected":
+            yield Check("link", State.WARN, f"{path}: {name} is {state}")
     for name, limit_name in _LIMITS.items():
         used, limit = int(status[name]), int(status[limit_name])
         if used >= _NEAR * limit:

@@ -5,6 +5,7 @@ import os
 from msfs_fuse.apps import output
 from msfs_fuse.config_file import read_configuration
 from msfs_fuse.errors import CommandError
+from msfs_fuse.net.dial import CredentialsError, load_credentials
 from msfs_fuse.net.keyring import Key, Keyring, KeyringError, load_keyring, save_keyring
 
 
@@ -35,7 +36,7 @@ def change(path: str, *, add: bool, use: str | None, remove: str | None) -> None
 
 
 def check_configuration(path: str | None) -> None:
-    """Read the configuration and its keyrings, and show what they make.
+    """Read the configuration and the files that it names, and show what they make.
 
     Raises:
         CommandError: the first thing that is wrong.
@@ -46,9 +47,12 @@ def check_configuration(path: str | None) -> None:
     for domain in network.domains:
         try:
             keyring = load_keyring(domain.keyring)
-        except KeyringError as error:
+            for broker in domain.brokers:
+                load_credentials(broker)
+        except (KeyringError, CredentialsError) as error:
             raise CommandError(f"domain {domain.name}: {error}") from None
-        output.print_lines([f"domain {domain.name}: UDP port {domain.port}, {domain.keyring}"])
+        ways = [f"UDP port {domain.port}"] * domain.udp + [each.url for each in domain.brokers]
+        output.print_lines([f"domain {domain.name}: {', '.join(ways)}, {domain.keyring}"])
         _show(keyring)
 
 

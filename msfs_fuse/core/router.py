@@ -1,9 +1,23 @@
 """What the file side needs to know of other hosts, so that it need not know the network."""
 
 from collections.abc import Mapping, Sequence
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from msfs_fuse.core.slot import Sender
+
+
+class Link(NamedTuple):
+    """A connection that a domain's messages go by.
+
+    Attributes:
+        url: of the other end, as configured.
+        state: `connected`, `connecting`, or `away: ` and why.
+    """
+
+    domain: str
+    url: str
+    is_up: bool
+    state: str
 
 
 class Route(Protocol):
@@ -43,6 +57,9 @@ class Router(Protocol):
     def peers(self) -> str:
         """What `.msfs/peers` shows."""
 
+    def links(self) -> Sequence[Link]:
+        """The connections to brokers."""
+
     def counts(self) -> Mapping[str, int]:
         """Datagrams and messages since the mount began."""
 
@@ -64,6 +81,10 @@ class NoRouter:
     def peers(self) -> str:
         """Nobody."""
         return ""
+
+    def links(self) -> Sequence[Link]:
+        """None at all."""
+        return ()
 
     def counts(self) -> Mapping[str, int]:
         """Nothing is counted."""

@@ -40,6 +40,7 @@ _NETWORK_COUNTERS = {
     "sent": "Datagrams handed to the kernel.",
     "send_failed": "Datagrams that the kernel refused: no route, no link.",
     "send_queue_full": "Datagrams refused for a full send queue.",
+    "sent_while_away": "Datagrams lost because the broker was away.",
     "received": "Datagrams of other members, each counted once.",
     "delivered": "Messages from other hosts put in a slot.",
     "no_slot": "Messages from other hosts for a slot that this one has not.",
@@ -61,6 +62,14 @@ class _MailCollector(Collector):
             yield CounterMetricFamily(f"msfs_{name}", _COUNTERS[name], value=value)
         for name, value in self._router.counts().items():
             yield CounterMetricFamily(f"msfs_network_{name}", _NETWORK_COUNTERS[name], value=value)
+        links = self._router.links()
+        if links:
+            gauge = GaugeMetricFamily(
+                "msfs_network_link_up", "Whether the broker is there.", labels=["domain", "url"]
+            )
+            for link in links:
+                gauge.add_metric([link.domain, link.url], link.is_up)
+            yield gauge
         drops = self._router.drops()
         if drops:
             family = CounterMetricFamily(
@@ -78,7 +87,7 @@ def metrics(mail: Mailslots, router: Router) -> Callable[[], bytes]:
     return lambda: generate_latest(registry)
 
 
-def status(mail: Mailslots, mountpoint: str) -> Callable[[], bytes]:
+def status(mail: Mailslots, mountpoint: str, router: Router) -> Callable[[], bytes]:
     """A function that renders the mount's state as lines of `name: value`."""
     started = time.monotonic()
 
@@ -93,6 +102,7 @@ def status(mail: Mailslots, mountpoint: str) -> Callable[[], bytes]:
             **{name: getattr(mail, name) for name in _GAUGES},
             **dict(mail.counts),
             **dataclasses.asdict(mail.limits),
+            **{f"link {link.domain} {link.url}": link.state for link in router.links()},
         }
         return "".join(f"{name}: {value}\n" for name, value in facts.items()).encode(
             errors="surrogateescape"
@@ -113,7 +123,7 @@ def control_directory(
     contents = {
         "metrics": metrics(mail, router),
         "peers": lambda: router.peers().encode(),
-        "status": status(mail, mountpoint),
+        "status": status(mail, mountpoint, router),
     }
     for name, content in contents.items():
         directory.children[name] = ControlFile(

@@ -73,6 +73,7 @@ class Reason(StrEnum):
     BEFORE_START = "before_start"
     TOO_MANY_SENDERS = "too_many_senders"
     OTHER_DESTINATION = "other_destination"
+    OTHER_SENDER = "other_sender"
     EMPTY = "empty"
 
 

@@ -108,8 +108,14 @@ class Domain:
         self._counter += 1
         return seal(cipher, Header(kind, key_id, self.epoch, self._counter), body)
 
-    def open(self, datagram: bytes, now: int) -> Opened:
+    def open(
+        self, datagram: bytes, now: int, *, sender: str | None = None, stored: bool = False
+    ) -> Opened:
         """What a datagram holds. One that is refused changes nothing.
+
+        Args:
+            sender: the only host that it can be from, if its carrier tells.
+            stored: its carrier kept it for those who come later.
 
         Raises:
             Refused: it is not for us, not from a member, not new, or not whole.
@@ -130,7 +136,12 @@ class Domain:
                 raise Refused(Reason.OTHER_DESTINATION)
         else:
             body = decode_presence(sealed)
-        self._replays.accept(header.epoch, header.counter, body.sent_at, now)
+        host = body.host if isinstance(body, Presence) else body.sender.host
+        if sender is not None and fold(sender) != fold(host):
+            raise Refused(Reason.OTHER_SENDER)
+        # A message that a broker keeps is one that it replays.
+        stored = stored and header.kind is Kind.HELLO
+        self._replays.accept(header.epoch, header.counter, body.sent_at, now, stored=stored)
         return Opened(header.kind, header.epoch, body)
 
     def _decrypt(self, keys: list[Key], header: Header, datagram: bytes) -> bytes:

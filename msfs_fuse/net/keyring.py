@@ -11,18 +11,15 @@ import functools
 import hashlib
 import hmac
 import os
-import stat
 import tempfile
 from dataclasses import dataclass
 
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from msfs_fuse.core.names import fold
+from msfs_fuse.net.private_file import PrivateFileError, read_private_file
 
 KEY_SIZE = 32
-
-# A keyring longer than this is no keyring. In bytes; a key takes 45.
-_MAX_FILE_SIZE = 64 * 1024
 
 _CONTEXT = b"mailslot v1|"
 _KEY_ID_CONTEXT = b"mailslot v1 key id|"
@@ -161,27 +158,10 @@ def load_keyring(path: str) -> Keyring:
         KeyringError: it cannot be read, others can, or it is not a keyring.
     """
     try:
-        with open(path, "rb") as file:
-            facts = os.fstat(file.fileno())
-            if not stat.S_ISREG(facts.st_mode):
-                raise KeyringError(f"keyring {path}: not a file")
-            if facts.st_mode & 0o077:
-                raise KeyringError(
-                    f"keyring {path}: group or others may use it (chmod 600 {path}, "
-                    "and if they may have read it, make a new key)"
-                )
-            if facts.st_uid not in (0, os.geteuid()):
-                raise KeyringError(f"keyring {path}: it belongs to another user")
-            data = file.read(_MAX_FILE_SIZE + 1)
-    except OSError as error:
-        raise KeyringError(f"keyring {path}: {error.strerror}") from None
-    if len(data) > _MAX_FILE_SIZE:
-        raise KeyringError(f"keyring {path}: too long to be one")
-    try:
-        return Keyring.parse(data.decode("ascii"))
+        return Keyring.parse(read_private_file(path).decode("ascii"))
     except UnicodeDecodeError:
         raise KeyringError(f"keyring {path}: not a text") from None
-    except KeyringError as error:
+    except (PrivateFileError, KeyringError) as error:
         raise KeyringError(f"keyring {path}: {error}") from None
 
 

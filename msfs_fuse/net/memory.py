@@ -67,6 +67,9 @@ class MemoryTransport(Transport):
         self._ways[epoch] = fold(host), str(source)
         return is_new
 
+    def knows(self, epoch: bytes) -> bool:
+        return epoch in self._ways
+
     def forget(self, epoch: bytes) -> None:
         self._ways.pop(epoch, None)
 

@@ -49,6 +49,7 @@ class Window:
 
 @dataclass(slots=True)
 class _Sender:
+    oldest: int  # what it sent before that may have been here when it had no window, or another one
     window: Window = field(default_factory=Window)
     accepted_at: int = 0  # by our clock
     newest: int = 0  # by the sender's
@@ -85,8 +86,16 @@ class Replays:
         if sender is not None and not sender.window.is_new(counter):
             raise Refused(Reason.REPLAYED)
 
-    def accept(self, epoch: bytes, counter: int, sent_at: int, now: int) -> None:
+    def accept(
+        self, epoch: bytes, counter: int, sent_at: int, now: int, *, stored: bool = False
+    ) -> None:
         """Take a datagram that has been opened, for the first and the last time.
+
+        Args:
+            stored: it is a HELLO that a broker kept for those who come later, and may be from
+                before our start, as long as it is fresh. It leaves no window then, so nothing
+                else from before our start comes in after it. All that replaying it can do is to
+                make its sender seem alive for FRESHNESS and the expiry of a peer longer.
 
         Raises:
             Refused: REPLAYED; STALE if its time is not near ours; BEFORE_START if it may have
@@ -95,16 +104,19 @@ class Replays:
         if abs(now - sent_at) > FRESHNESS:
             raise Refused(Reason.STALE)
         self._age(now)
-        sender = self._senders.pop(epoch, None)
+        sender = self._senders.get(epoch)
+        if sent_at < (sender.oldest if sender else self._forgotten):
+            if stored:
+                return
+            raise Refused(Reason.BEFORE_START)
         if sender is None:
-            if sent_at < self._forgotten:
-                raise Refused(Reason.BEFORE_START)
             if len(self._senders) >= self._capacity:
                 raise Refused(Reason.TOO_MANY_SENDERS)
-            sender = _Sender()
-        self._senders[epoch] = sender
-        if not sender.window.is_new(counter):
+            sender = _Sender(self._forgotten)
+        elif not sender.window.is_new(counter):
             raise Refused(Reason.REPLAYED)
+        self._senders.pop(epoch, None)
+        self._senders[epoch] = sender
         sender.window.mark(counter)
         sender.accepted_at = now
         sender.newest = max(sender.newest, sent_at)

@@ -13,7 +13,7 @@ import trio
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.names import fold
-from msfs_fuse.core.router import Route, Router
+from msfs_fuse.core.router import Link, Route, Router
 from msfs_fuse.core.slot import Sender
 from msfs_fuse.net.datagram import Kind, Message, Presence, Reason, Refused, Scope, slot_name
 from msfs_fuse.net.domain import Domain, Opened
@@ -171,6 +171,10 @@ class DomainRouter(Router, Receiver):
         )
         return "".join("{}\t{}\t{}\t{}\n".format(*row) for row in rows)
 
+    def links(self) -> Sequence[Link]:
+        links = (transport.link() for transport in self._by_transport)
+        return [link for link in links if link is not None]
+
     def counts(self) -> Mapping[str, int]:
         counts = dict(self._counts)
         for transport in self._by_transport:
@@ -200,20 +204,36 @@ class DomainRouter(Router, Receiver):
 
     # ---- what arrives ----
 
-    def received(self, transport: Transport, datagram: bytes, source: Hashable) -> bool:
+    def received(
+        self,
+        transport: Transport,
+        datagram: bytes,
+        source: Hashable,
+        *,
+        sender: str | None = None,
+        stored: bool = False,
+    ) -> bool:
         try:
-            return self._receive(transport, datagram, source)
+            return self._receive(transport, datagram, source, sender, stored)
         except Exception:  # whatever it is, it must not end the mount
             log.exception("a datagram from %s", source)
             return False
 
-    def _receive(self, transport: Transport, datagram: bytes, source: Hashable) -> bool:
+    def _receive(
+        self,
+        transport: Transport,
+        datagram: bytes,
+        source: Hashable,
+        sender: str | None,
+        stored: bool,
+    ) -> bool:
         member = self._by_transport[transport]
         try:
-            opened = member.domain.open(datagram, self._now())
+            opened = member.domain.open(datagram, self._now(), sender=sender, stored=stored)
         except Refused as refused:
             self._drops[refused.reason] += 1
-            if refused.reason in _EVERYDAY:
+            # A broker keeps the HELLO of a host that died with it until that host is back.
+            if refused.reason in _EVERYDAY or (stored and refused.reason is Reason.STALE):
                 return True
             if self._complaints.is_due(source):
                 log.info("dropped a datagram from %s: %s", source, refused.reason)
@@ -259,6 +279,15 @@ class DomainRouter(Router, Receiver):
         if peer is not None:
             log.info("host %s of domain %s has left", peer.host, member.domain.name)
 
+    def lost(self, transport: Transport, epoch: bytes) -> None:
+        member = self._by_transport[transport]
+        transport.forget(epoch)
+        if any(each.knows(epoch) for each in member.transports):
+            return
+        peer = member.peers.gone(epoch)
+        if peer is not None:
+            log.info("host %s of domain %s is lost", peer.host, member.domain.name)
+
     def changed(self) -> None:
         self._hello.set()
 
@@ -270,7 +299,8 @@ class DomainRouter(Router, Receiver):
             for transport in member.transports:
                 # One for each: a second copy would be dropped, and its way never be known.
                 datagram = member.domain.seal_presence(kind, self._now())
-                self._try(partial(transport.send_to_domain, datagram))
+                send = transport.announce if kind is Kind.HELLO else transport.send_to_domain
+                self._try(partial(send, datagram))
 
     @staticmethod
     def _try(send: Callable[[], None]) -> None:

@@ -5,6 +5,8 @@ from typing import Protocol
 
 import trio
 
+from msfs_fuse.core.router import Link
+
 
 class Unreachable(Exception):
     """The transport knows no way to that host."""
@@ -17,8 +19,20 @@ class QueueFull(Exception):
 class Receiver(Protocol):
     """Who gets what a transport brings. Every method returns at once."""
 
-    def received(self, transport: "Transport", datagram: bytes, source: Hashable) -> bool:
+    def received(
+        self,
+        transport: "Transport",
+        datagram: bytes,
+        source: Hashable,
+        *,
+        sender: str | None = None,
+        stored: bool = False,
+    ) -> bool:
         """A datagram has come from `source`, which str() shows to people.
+
+        Args:
+            sender: the only host that it can be from, where the transport can tell.
+            stored: it was kept for those who come later; see Replays.accept().
 
         Returns:
             Whether a member sent it, as far as is known. Where there are many that none did, a
@@ -27,6 +41,9 @@ class Receiver(Protocol):
 
     def changed(self) -> None:
         """The transport may reach others than before: say HELLO again."""
+
+    def lost(self, transport: "Transport", epoch: bytes) -> None:
+        """That member is not there any more, by this transport at least."""
 
 
 class Transport(Protocol):
@@ -53,15 +70,30 @@ class Transport(Protocol):
             QueueFull: it was not sent to all.
         """
 
+    def announce(self, datagram: bytes) -> None:
+        """Send a HELLO to every other member, and to those who come later if that can be done.
+
+        Raises:
+            QueueFull: it was not sent to all.
+        """
+        self.send_to_domain(datagram)
+
     def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
         """An authentic datagram of that member came from there: this is the way to it.
 
         Returns:
-            Whether the member is new to this transport.
+            Whether the member may not know us yet, so that a HELLO to it is due.
         """
+
+    def knows(self, epoch: bytes) -> bool:
+        """Whether there is a way to that member."""
 
     def forget(self, epoch: bytes) -> None:
         """That member is gone."""
+
+    def link(self) -> Link | None:
+        """The state of its connection; None for a transport that has none."""
+        return None
 
     def counts(self) -> dict[str, int]:
         """What has happened since the start, by name."""

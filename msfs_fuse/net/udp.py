@@ -122,6 +122,9 @@ class UdpTransport(Transport):
             self._out_of_reach[epoch] = source.endpoint
         return is_new
 
+    def knows(self, epoch: bytes) -> bool:
+        return epoch in self._hosts
+
     def forget(self, epoch: bytes) -> None:
         name = self._hosts.pop(epoch, None)
         if name is None:

@@ -2,6 +2,7 @@
 
 hop.py latency COUNT SIZE TARGET SLOT...  from a write to TARGET until all SLOTs' readers have it
 hop.py flood COUNT RATE SIZE TARGET SLOT  so many messages, RATE a second (0: as fast as it goes)
+hop.py clients COUNT SIZE PORT            from a line to mosquitto_pub to mosquitto_sub's
 hop.py serve ADDRESS READY                a plain UDP echo in trio; the file READY says it is there
 hop.py echo COUNT SIZE ADDRESS            its client, in trio too: the round trip
 """
@@ -13,6 +14,7 @@ import select
 import signal
 import statistics
 import struct
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -138,6 +140,31 @@ def flood(count: int, rate: int, size: int, target: str, path: str) -> None:
     print(json.dumps(figures))
 
 
+def clients(count: int, size: int, port: str) -> None:
+    """The broker's own programs, each fed or read by a pipe."""
+    words = ["-h", "127.0.0.1", "-p", port, "-t", "bench/hop", "-q", "0"]
+    with (
+        subprocess.Popen(["mosquitto_sub", *words], stdout=subprocess.PIPE) as sub,
+        subprocess.Popen(["mosquitto_pub", *words, "-l"], stdin=subprocess.PIPE) as pub,
+    ):
+        assert sub.stdout is not None
+        assert pub.stdin is not None
+        times = []
+        try:
+            time.sleep(0.5)  # until it has subscribed
+            for number in range(WARM_UP + count):
+                start = time.monotonic_ns()
+                os.write(pub.stdin.fileno(), b"%d" % number + b"x" * (size - 8) + b"\n")
+                if not select.select([sub.stdout], [], [], PATIENCE)[0]:
+                    sys.exit(f"message {number} was lost")
+                os.read(sub.stdout.fileno(), 4096)
+                times.append(time.monotonic_ns() - start)
+        finally:
+            sub.kill()
+            pub.kill()
+    report(times[WARM_UP:])
+
+
 async def serve(address: str, ready: str) -> None:
     sock = trio.socket.socket(trio.socket.AF_INET, trio.socket.SOCK_DGRAM)
     await sock.bind((address, PORT))
@@ -165,6 +192,8 @@ def main() -> None:
             latency(int(count), int(size), target, *slots)
         case ["flood", count, rate, size, target, slot]:
             flood(int(count), int(rate), int(size), target, slot)
+        case ["clients", count, size, port]:
+            clients(int(count), int(size), port)
         case ["serve", address, ready]:
             trio.run(serve, address, ready)
         case ["echo", count, size, address]:

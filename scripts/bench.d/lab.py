@@ -24,6 +24,7 @@ PACKAGES = {
     "redis-cli": ("redis-tools",),
     "mosquitto": ("mosquitto",),
     "mosquitto_pub": ("mosquitto-clients",),
+    "mosquitto_sub": ("mosquitto-clients",),
     "ip": ("iproute2",),
     "nsenter": ("util-linux",),
 }

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from lab import HERE, Command, Lab, Missing, Mount, stop
 from report import Table
+from rivals import Rivals
 from sections import OURS, SIZE, Contender, Runner, Sample, compare, tell
 
 HOP: Command = (sys.executable, HERE / "hop.py")
@@ -96,8 +97,8 @@ class Lan:
 class Network:
     """From one host to another, and from one to many."""
 
-    def __init__(self, lab: Lab, rounds: int, quick: bool) -> None:
-        self.lab, self.rounds = lab, rounds
+    def __init__(self, lab: Lab, rivals: Rivals, rounds: int, quick: bool) -> None:
+        self.lab, self.rivals, self.rounds = lab, rivals, rounds
         self.count = "2000" if quick else "5000"
         self.broadcasts = "300" if quick else "1000"
 
@@ -112,7 +113,7 @@ class Network:
             target, slot = writer.mount.path / "@host2/bench", reader.mount.path / "bench"
             echo = self._echo(stack, writer, reader)
             tables = [self._latency(target, slot, echo), self._throughput(target, slot)]
-            return [*tables, self._broadcast(lan)]
+            return [*tables, self._broadcast(lan), self._by_broker(stack, lan.keyring)]
 
     def _hop(self, *words: str | Path, inside: Command = ()) -> Sample:
         result: Sample = json.loads(self.lab.client(*inside, *HOP, *words))
@@ -145,6 +146,47 @@ class Network:
             "the two ends of the echo have a core each, too."
         )
         return table
+
+    def _by_broker(self, stack: contextlib.ExitStack, keyring: Path) -> Table:
+        """The same by a mosquitto, from one mount to another on this host."""
+        port = self.rivals.mosquitto().port
+        directory = self.lab.directory("mqtt")
+        mounts = []
+        for number, core in ((1, self.lab.client_core), (2, self.lab.server_core)):
+            config = directory / f"host{number}.toml"
+            config.write_text(
+                f'host = "host{number}"\n[domain.{DOMAIN}]\nkeyring = "{keyring}"\n'
+                f'transport = ["mqtt://127.0.0.1:{port}"]\n'
+            )
+            command: Command = [
+                *("taskset", "-c", str(core), self.lab.msfs, "mount", "-f"),
+                *("--config", config, "-o", "allow_other"),
+            ]
+            mounts.append(stack.enter_context(self.lab.fresh("fuse.msfs", command)).path)
+        deadline = time.monotonic() + MEET_TIMEOUT
+        while "@host2" not in os.listdir(mounts[0]):
+            if time.monotonic() > deadline:
+                raise Missing("the hosts have not met at the broker")
+            time.sleep(0.1)
+
+        def ours() -> Sample:
+            return self._hop("latency", self.count, SIZE, mounts[0] / "@host2/b", mounts[1] / "b")
+
+        contenders: list[Contender] = [
+            (OURS, None, lambda: ours),
+            ("mosquitto_pub -l | mosquitto_sub", None, lambda: lambda: self._clients(port)),
+        ]
+        title = "by a broker: 64 bytes from one mount to another by mosquitto, µs, write to read"
+        table = compare("mqtt", title, "latency", contenders, self.rounds)
+        table.notes.append(
+            "mosquitto_pub reads lines from a pipe and mosquitto_sub writes them to one: no "
+            "sealing, no file."
+        )
+        return table
+
+    def _clients(self, port: int) -> Sample:
+        self.lab.need("mosquitto_pub", "mosquitto_sub")
+        return self._hop("clients", self.count, SIZE, str(port))
 
     def _throughput(self, target: Path, slot: Path) -> Table:
         title = f"throughput: {MESSAGES:,} messages of 64 bytes from one host to another"

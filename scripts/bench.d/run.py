@@ -14,6 +14,7 @@ from lab import Lab, Missing
 from network import Network
 from report import Table, save_json, save_plot
 from rivals import Rivals
+from scale import Scale
 from sections import Sections, tell
 
 
@@ -77,7 +78,8 @@ def run(args: argparse.Namespace) -> int:
         rivals = Rivals(lab)
         duel = Sections(lab, rivals, args.rounds, args.quick)
         growth = Growth(lab, rivals, args.rounds, args.quick)
-        network = Network(lab, args.rounds, args.quick)
+        network = Network(lab, rivals, args.rounds, args.quick)
+        scale = Scale(lab, rivals, args.quick)
         sections = {
             "write": duel.write,
             "pingpong": duel.pingpong,
@@ -85,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
             "idle": duel.idle,
             "growth": growth.tables,
             "network": network.tables,
+            "scale": scale.tables,
         }
         for name in args.sections:
             tell(name)

@@ -1,0 +1,114 @@
+"""What the section `scale` measures with: hosts without mounts, and a broker between them.
+
+crowd.py host FIRST COUNT URL KEYRING   so many hosts in one process; talks in lines of JSON
+
+It says `{"joined": seconds}` for each host, and `{"met": …}` when each of its hosts knows all
+TOTAL (a line on stdin). After the line `count` it prints what it has used since it was told
+`reset`. The writer, FIRST 0, sends at the line `send N`; each process says when its last host has
+a message, by the clock that all processes of a machine share.
+"""
+
+import json
+import resource
+import sys
+import time
+from pathlib import Path
+
+import trio
+
+from msfs_fuse.core.slot import Sender
+from msfs_fuse.net.broker import Address, Broker
+from msfs_fuse.net.dial import Credentials
+from msfs_fuse.net.domain import Domain
+from msfs_fuse.net.keyring import load_keyring
+from msfs_fuse.net.mqtt import MqttTransport
+from msfs_fuse.net.router import DomainRouter, Member
+
+DOMAIN = "bench"
+SENDER = Sender("", 0, 0)
+
+
+def say(**facts: object) -> None:
+    print(json.dumps(facts), flush=True)
+
+
+def memory() -> int:
+    """Resident bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+
+
+class Crowd:
+    """Hosts of one process."""
+
+    def __init__(self, first: int, count: int, url: str, keyring: str) -> None:
+        keys = load_keyring(keyring)
+        broker = Broker(url, Address.parse(url), keepalive=60.0, connect_timeout=30.0)
+        self._empty = memory()
+        self.routers = []
+        for number in range(first, first + count):
+            name = f"host{number}"
+            transport = MqttTransport(DOMAIN, name, broker, Credentials(None, None, None))
+            domain = Domain(DOMAIN, name, keys, time.time_ns() // 1_000_000)
+            self.routers.append(DomainRouter(name, [Member(domain, [transport])]))
+        self._got: dict[bytes, int] = {}
+        self._receivers = count - (first == 0)  # a domain's message does not come back
+
+    def deliver(
+        self, path: tuple[str, ...], data: bytes, sender: Sender, sent_at: int
+    ) -> tuple[int, int]:
+        got = self._got[data] = self._got.get(data, 0) + 1
+        if got == self._receivers:
+            del self._got[data]
+            say(message=int(data), at=time.monotonic_ns())
+        return 1, 0
+
+    async def run(self) -> None:
+        async with trio.open_nursery() as nursery:
+            for router in self.routers:
+                start = time.monotonic()
+                await nursery.start(router.run, self.deliver)
+                while not router.links()[0].is_up:
+                    await trio.sleep(0.001)
+                say(joined=time.monotonic() - start)
+            await self.obey()
+            nursery.cancel_scope.cancel()
+
+    async def obey(self) -> None:
+        used = received = 0.0
+        lines = trio.wrap_file(sys.stdin)
+        async for line in lines:
+            match line.split():
+                case ["meet", total]:
+                    with trio.fail_after(60):
+                        while any(len(router.names()) < int(total) for router in self.routers):
+                            await trio.sleep(0.02)
+                    say(met=time.monotonic_ns())
+                case ["reset"]:
+                    used, received = time.process_time(), self._received()
+                case ["count"]:
+                    say(
+                        cpu=time.process_time() - used,
+                        received=self._received() - received,
+                        memory=memory() - self._empty,
+                        empty=self._empty,
+                    )
+                case ["send", number]:
+                    route = self.routers[0].route(DOMAIN)
+                    assert route is not None
+                    say(sent=time.monotonic_ns())
+                    route.send(("bench",), number.encode(), SENDER, time.time_ns())
+
+    def _received(self) -> int:
+        return sum(router.counts()["received"] for router in self.routers)
+
+
+def main() -> None:
+    match sys.argv[1:]:
+        case ["host", first, count, url, keyring]:
+            trio.run(Crowd(int(first), int(count), url, keyring).run)
+        case _:
+            sys.exit(__doc__)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,131 @@
+"""Many hosts in one domain by one broker: simulated hosts in a few processes, without mounts."""
+
+import contextlib
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from lab import HERE, Dialogue, Lab, Missing
+from report import Table
+from rivals import Rivals
+from sections import activity, tell
+
+PROCESSES = 4
+PATIENCE = 60.0  # seconds
+
+
+class Scale:
+    """One of many hosts writes to all."""
+
+    def __init__(self, lab: Lab, rivals: Rivals, quick: bool) -> None:
+        self.lab, self.rivals = lab, rivals
+        self.hosts = 40 if quick else 200
+        self.messages = 100 if quick else 500
+        self.idle = 30.0 if quick else 60.0
+
+    def tables(self) -> list[Table]:
+        broker = self.rivals.mosquitto()
+        keyring = self.lab.directory("keys") / "keyring"
+        self.lab.run([self.lab.msfs, "keygen", keyring])
+        with contextlib.ExitStack() as stack:
+            crowd = [
+                self._start(stack, first, f"mqtt://127.0.0.1:{broker.port}", keyring)
+                for first in range(0, self.hosts, self.hosts // PROCESSES)
+            ]
+            joined = self._join(crowd)
+            return [self._measure(crowd, joined, broker.process.pid)]
+
+    def _start(self, stack: contextlib.ExitStack, first: int, url: str, keyring: Path) -> Dialogue:
+        command = [sys.executable, HERE / "crowd.py", "host", str(first)]
+        command += [str(self.hosts // PROCESSES), url, keyring]
+        process = subprocess.Popen(
+            [str(word) for word in command],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+            env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
+        )
+        stack.enter_context(process)
+        stack.callback(process.kill)
+        return Dialogue(process, PATIENCE)
+
+    @staticmethod
+    def _hear(member: Dialogue) -> dict[str, Any]:
+        assert member.process.stdout is not None
+        line = member.process.stdout.readline()  # not hear(): many lines may be there
+        if not line:
+            raise Missing("a process with hosts has ended")
+        facts: dict[str, Any] = json.loads(line)
+        return facts
+
+    @staticmethod
+    def _tell(member: Dialogue, words: str) -> None:
+        assert member.process.stdin is not None
+        member.process.stdin.write(words + "\n")
+        member.process.stdin.flush()
+
+    def _ask(self, crowd: list[Dialogue], words: str) -> list[dict[str, Any]]:
+        for member in crowd:
+            self._tell(member, words)
+        return [self._hear(member) for member in crowd]
+
+    def _join(self, crowd: list[Dialogue]) -> list[float]:
+        """How long each took, in seconds, while others joined too."""
+        tell(f"  {self.hosts} hosts join")
+        return [
+            self._hear(member)["joined"] for member in crowd for _ in range(self.hosts // PROCESSES)
+        ]
+
+    def _measure(self, crowd: list[Dialogue], joined: list[float], broker: int) -> Table:
+        start = time.monotonic_ns()
+        met = max(facts["met"] for facts in self._ask(crowd, f"meet {self.hosts}"))
+        title = f"scale: {self.hosts} hosts in one domain by one mosquitto, simulated, no mounts"
+        table = Table("scale", title, ("what", "median", "p99", "unit"))
+        table.add("to join, subscribed", *spread([s * 1000 for s in joined]), "ms")
+        table.add("the last one joined until all know all", (met - start) / 1e6, None, "ms")
+        tell("  broadcast")
+        table.add("broadcast, until the last host has it", *spread(self._broadcast(crowd)), "ms")
+        tell(f"  {self.idle:.0f} s of nothing but presence")
+        for member in crowd:
+            self._tell(member, "reset")
+        before = activity(broker)[1]
+        time.sleep(self.idle)
+        counts = self._ask(crowd, "count")
+        cpu = sum(facts["cpu"] for facts in counts) / self.hosts / self.idle
+        received = sum(facts["received"] for facts in counts)
+        table.add("presence received by all", received / self.idle, None, "messages/s")
+        table.add("presence received by a host", received / self.idle / self.hosts, None, "/s")
+        table.add("CPU of a host, idle but for presence", cpu * 1e6, None, "µs/s")
+        used = (activity(broker)[1] - before) / 1e9 / self.idle
+        table.add("CPU of the broker, the same", used * 1e3, None, "ms/s")
+        added = sum(facts["memory"] for facts in counts) / self.hosts
+        table.add("memory that a host adds to a process", added / 1024, None, "KiB")
+        empty = max(facts["empty"] for facts in counts)
+        table.add("memory of a process without hosts", empty / 1024, None, "KiB")
+        table.notes.append(
+            f"{PROCESSES} processes share the machine with the broker: with a machine each, the "
+            "hosts would not wait for each other."
+        )
+        return table
+
+    def _broadcast(self, crowd: list[Dialogue]) -> list[float]:
+        """Milliseconds until the last host has each message."""
+        times = []
+        for number in range(self.messages):
+            self._tell(crowd[0], f"send {number}")
+            sent = self._hear(crowd[0])["sent"]
+            last = max(self._hear(member)["at"] for member in crowd)
+            times.append((last - sent) / 1e6)
+        return times
+
+
+def spread(values: list[float]) -> tuple[float, float]:
+    """Median and 99th percentile."""
+    ordered = sorted(values)
+    return statistics.median(ordered), ordered[int((len(ordered) - 1) * 0.99)]
