@@ -155,10 +155,14 @@ def _umount(args: argparse.Namespace) -> Exit:
     path = os.path.realpath(os.path.dirname(os.path.abspath(args.directory)))
     path = os.path.join(path, os.path.basename(os.path.abspath(args.directory)))
     mount = mounts.mount_at(path)
+    if args.dead and (
+        mount is None or mount.fstype != FILESYSTEM_TYPE or mounts.is_alive(path)
+    ):
+        return Exit.OK
     if mount is None or mount.fstype != FILESYSTEM_TYPE:
         raise CommandError(f"no mailslots are mounted at {path}", Exit.NO_MOUNT)
     pid = mounts.daemon_of(mount) if mounts.is_alive(path) else None
-    mounts.detach(path, lazy=args.lazy)
+    mounts.detach(path, lazy=args.lazy or args.dead)
     if pid is None:
         mounts.abort(mount)
         return Exit.OK
@@ -332,6 +336,7 @@ def build_parser() -> argparse.ArgumentParser:
     umount = command("umount", _umount, "unmount, and wait for the daemon to end")
     umount.add_argument("directory", metavar="DIR")
     umount.add_argument("-l", dest="lazy", action="store_true", help="even if it is dead or in use")
+    umount.add_argument("--dead", action="store_true", help="only if it is dead")
 
     listen = command(
         "listen",
