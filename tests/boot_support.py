@@ -241,8 +241,7 @@ def copy_checkout(root: Path) -> None:
     shutil.copytree(CHECKOUT, root / SOURCE.lstrip("/"), ignore=ignored, symlinks=True)
 
 
-# The name of a file in a tree -> what it is: for directories and devices their mode, for others
-# the contents as well.
+# The name of a file in a tree -> what it is: mode, owner, size.
 Contents = dict[str, str]
 
 
@@ -276,7 +275,7 @@ def _describe(path: Path) -> str:
         return f"-> {path.readlink()}"
     text = f"{stat.filemode(status.st_mode)} {status.st_uid}:{status.st_gid}"
     if stat.S_ISREG(status.st_mode):
-        text += " " + hashlib.sha256(path.read_bytes()).hexdigest()[:12]
+        text += f" {status.st_size} bytes"
     return text
 
 
@@ -379,8 +378,10 @@ class Machine:
 
     def wait_for(self, script: str, *, user: str = "root", timeout: float = 15.0) -> None:
         """Wait until a script inside succeeds."""
-        loop = f"until {{ {script}; }} &>/tmp/said; do sleep 0.05; done || cat /tmp/said"
-        self.shell(loop, user=user, timeout=timeout)
+        deadline = time.monotonic() + timeout
+        while (done := self.shell(script, user=user, check=False)).returncode != 0:
+            assert time.monotonic() < deadline, f"{script}\n{done.stdout}{done.stderr}"
+            time.sleep(0.05)
 
     def show(self, unit: str, name: str) -> str:
         """A property of a unit."""
@@ -433,8 +434,12 @@ def booted(root: Path, memory: Path, name: str) -> Iterator[Machine]:
     console = memory / f"{name}.console"
     command = ["systemd-nspawn", "--quiet", "--directory", str(root), "--machine", name]
     command += ["--register=no", "--private-network", "--console=pipe", "--link-journal=no"]
+    command += ["--timezone=off"]
+    if Path("/dev/autofs").exists():
+        command.append("--bind=/dev/autofs")
     if Path("/run/systemd/system").exists():
         command.append("--property=DeviceAllow=/dev/fuse rwm")
+        command.append("--property=DeviceAllow=/dev/autofs rwm")
     else:  # nobody here to make a scope for it
         command.append("--keep-unit")
     command.append(f"--bind={fuse}:/dev/fuse")
