@@ -63,6 +63,9 @@ _BUILD = (
     "systemd-container",
 )
 
+# Users of the machines. Their numbers are not those of users in other tests, who have no names.
+_USERS = {"alice": 3001, "bob": 3002}
+
 _MIRROR = "http://deb.debian.org/debian"
 
 _BOOT_TIMEOUT = 60.0
@@ -98,7 +101,7 @@ def _cached(release: str, variant: str, packages: Sequence[str]) -> Path:
     It is made in memory, where what dpkg wants to be on disk at once is no work, and moved into
     its place when it is complete.
     """
-    key = hashlib.sha256(" ".join(packages).encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{packages} {_USERS}".encode()).hexdigest()[:12]
     name = f"{release}-{platform.machine()}-{variant}"
     tree = _cache() / f"{name}-{key}"
     with (_cache() / f"{name}.lock").open("w") as lock:
@@ -137,7 +140,7 @@ def _debootstrap(release: str, tree: Path, packages: Sequence[str]) -> None:
     include = f"--include={','.join(packages)}"
     quietly("debootstrap", "--variant=minbase", include, release, tree, _mirror(), env=_apt_proxy())
     (tree / "etc/hostname").write_text(f"{release}\n")
-    for user, uid in (("alice", 2001), ("bob", 2002)):
+    for user, uid in _USERS.items():
         in_tree(tree, f"useradd --create-home --uid {uid} --shell /bin/bash {user}")
 
 
@@ -390,7 +393,8 @@ class Machine:
     def power_off(self, timeout: float = 60.0) -> float:
         """Power it off from inside; how many seconds that took."""
         began = time.monotonic()
-        self.shell("systemctl --no-block poweroff")
+        with contextlib.suppress(json.JSONDecodeError):  # it may be off before it has answered
+            self.shell("systemctl --no-block poweroff")
         self.nspawn.wait(timeout)
         return time.monotonic() - began
 
