@@ -436,7 +436,17 @@ def booted(root: Path, memory: Path, name: str) -> Iterator[Machine]:
     (root / "var/log/journal").mkdir(exist_ok=True)
     (root / "etc/systemd/system/test-agent.service").write_text(_AGENT_UNIT)
     console = memory / f"{name}.console"
-    command = ["systemd-nspawn", "--quiet", "--directory", str(root), "--machine", name]
+    # Should the tests be killed, it powers off.
+    command = [
+        "setpriv",
+        "--pdeathsig=TERM",
+        "systemd-nspawn",
+        "--quiet",
+        "--directory",
+        str(root),
+        "--machine",
+        name,
+    ]
     command += ["--register=no", "--private-network", "--console=pipe", "--link-journal=no"]
     command += ["--timezone=off"]
     if Path("/dev/autofs").exists():
