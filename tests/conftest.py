@@ -7,13 +7,15 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from msfs_fuse.mounts import our_mounts
+
+from .boot_support import Machine
 
 START_TIMEOUT = 15.0
 
@@ -32,6 +34,19 @@ def pytest_configure() -> None:
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     for mount in our_mounts():
         subprocess.run(["umount", "-i", "-l", mount.path], check=True)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item,
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """With a failure in a machine show the machine's journal."""
+    report = yield
+    if report.failed:
+        for value in getattr(item, "funcargs", {}).values():
+            if isinstance(value, Machine):
+                report.sections.append(("journal", value.journal()))
+    return report
 
 
 @dataclass
