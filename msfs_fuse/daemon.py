@@ -99,17 +99,20 @@ def _logs_to_journal() -> bool:
 def _configure_log(*, background: bool, debug: bool) -> None:
     """Log to stderr, with priorities if that is the journal; in the background to syslog."""
     handler: logging.Handler
-    if background:
-        if not os.path.exists(_SYSLOG_SOCKET):
-            handler = logging.NullHandler()
-        else:
-            handler = logging.handlers.SysLogHandler(_SYSLOG_SOCKET)
-            handler.ident = "msfs: "
+    form = "%(name)s: %(message)s"
+    if background and os.path.exists(_SYSLOG_SOCKET):
+        handler = logging.handlers.SysLogHandler(_SYSLOG_SOCKET)
+        handler.ident = "msfs: "
+        handler.setFormatter(logging.Formatter(form))
+    elif background:
+        handler = logging.NullHandler()
     else:
         handler = logging.StreamHandler()
-        in_journal = _logs_to_journal()
-        form = "%(name)s: %(message)s" if in_journal else "%(asctime)s %(levelname)s %(message)s"
-        handler.setFormatter(_JournalFormatter(form) if in_journal else logging.Formatter(form))
+        handler.setFormatter(
+            _JournalFormatter(form)
+            if _logs_to_journal()
+            else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+        )
     logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
     for name, seconds in request_timeouts().items():
         log.warning(

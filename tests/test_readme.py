@@ -2,7 +2,7 @@
 
 A fenced block in one of the languages below is run, `sh` as if typed line by line into bash. If
 a block ```output follows, that is exactly what it prints, stdout and stderr, where `...` stands
-for anything. Blocks ```console and ```toml are for the reader alone.
+for anything. Blocks ```console, ```fstab and ```toml are for the reader alone.
 """
 
 import contextlib
@@ -28,6 +28,7 @@ TIMEOUT = 15.0
 PAUSE = 0.1
 
 SHELLS = ("sh", "busybox")
+FOR_THE_READER = ("console", "fstab", "toml")
 
 _FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
@@ -56,7 +57,7 @@ def examples() -> Iterator[Example]:
     found = blocks()
     followers = [*found[1:], ("", 0, "")]
     for (language, line, source), (next_language, _, output) in zip(found, followers, strict=True):
-        if language not in ("console", "output", "toml"):
+        if language not in (*FOR_THE_READER, "output"):
             yield Example(language, line, source, output if next_language == "output" else None)
 
 
@@ -129,7 +130,7 @@ def _run(example: Example, mount: Mount, directory: Path, matches: Callable[[], 
 
 def test_every_block_is_run_or_plainly_cannot_be() -> None:
     languages = {language for language, _, _ in blocks()}
-    assert languages == {"sh", "busybox", "python", "c", "js", "console", "output", "toml"}
+    assert languages == {"sh", "busybox", "python", "c", "js", "output", *FOR_THE_READER}
     for language, line, text in blocks():
         if language == "console":
             assert all(each.startswith("$ ") for each in text.splitlines()), line
