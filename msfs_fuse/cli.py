@@ -120,7 +120,8 @@ KEY and OLD are what msfs keygen and msfs config --check call a key, never the k
 """
 
 _DOCTOR = """\
-One line for each check: ok, warn or fail, what was found and what to do about it.
+One line for each check: ok, warn or fail, what was found and what to do about it. Looked at are
+FUSE, the configuration and the files it names, the UDP port, the clock, /etc/fstab and the mounts.
 
 exit codes:
   0  nothing failed; there may be warnings
@@ -155,9 +156,7 @@ def _umount(args: argparse.Namespace) -> Exit:
     path = os.path.realpath(os.path.dirname(os.path.abspath(args.directory)))
     path = os.path.join(path, os.path.basename(os.path.abspath(args.directory)))
     mount = mounts.mount_at(path)
-    if args.dead and (
-        mount is None or mount.fstype != FILESYSTEM_TYPE or mounts.is_alive(path)
-    ):
+    if args.dead and (mount is None or mount.fstype != FILESYSTEM_TYPE or mounts.is_alive(path)):
         return Exit.OK
     if mount is None or mount.fstype != FILESYSTEM_TYPE:
         raise CommandError(f"no mailslots are mounted at {path}", Exit.NO_MOUNT)
@@ -247,7 +246,7 @@ def _keygen(args: argparse.Namespace) -> Exit:
 def _doctor(args: argparse.Namespace) -> Exit:
     from msfs_fuse.apps.doctor import diagnose
 
-    return diagnose(as_json=args.json)
+    return diagnose(args.config, as_json=args.json)
 
 
 def _find_mount(args: argparse.Namespace) -> str:
@@ -387,9 +386,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     config.add_argument("--config", metavar="FILE", help="instead of /etc/msfs/msfs.toml")
 
-    command(
+    doctor = command(
         "doctor", _doctor, "look for what is wrong, and say what to do about it", _DOCTOR, json=True
     )
+    doctor.add_argument("--config", metavar="FILE", help="instead of /etc/msfs/msfs.toml")
     return parser
 
 

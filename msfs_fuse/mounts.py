@@ -17,6 +17,12 @@ ENVIRONMENT = "MSFS_MOUNT"
 _STAT_TIMEOUT = 3.0
 _GONE_TIMEOUT = 5.0
 
+_FSTAB = "/etc/fstab"
+_FSTAB_TYPES = ("msfs", FILESYSTEM_TYPE)
+
+# How long a mount may take that comes with the first use of its directory.
+_AUTOMOUNT_TIMEOUT = 30.0
+
 
 @dataclass(frozen=True)
 class Mount:
@@ -68,22 +74,52 @@ def is_alive(path: str) -> bool:
     """
     # With a format that needs nothing of the file, stat(1) would ask for nothing, and the kernel
     # would answer that by itself.
+    message = _probe("stat", "-c", "%s", "--", path, timeout=_STAT_TIMEOUT)
+    return message is not None and os.strerror(errno.ENOTCONN).encode() not in message
+
+
+def _probe(*command: str, timeout: float) -> bytes | None:
+    """What a command complains of; None if it is not done in time. It is not waited for then."""
     probe = subprocess.Popen(
-        ["stat", "-c", "%s", "--", path],
+        command,
         env={**os.environ, "LC_ALL": "C"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
     )
     try:
-        _, message = probe.communicate(timeout=_STAT_TIMEOUT)
+        return probe.communicate(timeout=timeout)[1]
     except subprocess.TimeoutExpired:
         probe.kill()
-        return False
-    return os.strerror(errno.ENOTCONN).encode() not in message
+        return None
+
+
+def fstab_mounts() -> list[tuple[str, str]]:
+    """Where /etc/fstab has mailslots mounted, and by which name of the type."""
+    try:
+        with open(_FSTAB, errors="surrogateescape") as file:
+            lines = [line.split() for line in file]
+    except OSError:
+        return []
+    return [
+        (os.path.normpath(_unescape(words[1])), words[2])
+        for words in lines
+        if len(words) > 2 and not words[0].startswith("#") and words[2] in _FSTAB_TYPES
+    ]
+
+
+def _mount_in_use(path: str) -> Mount | None:
+    """The mount at `path`; one that comes with its first use (x-systemd.automount) is used."""
+    found = mount_at(path)
+    if found is not None and found.fstype == "autofs":
+        _probe("ls", "-d", "--", f"{path}/.", timeout=_AUTOMOUNT_TIMEOUT)
+        found = mount_at(path)
+    return found
 
 
 def find_mount(option: str | None) -> str:
     """The mount point to use: the option, $MSFS_MOUNT, or the only mailslot mount there is.
+
+    If there is none, those of /etc/fstab that come with their first use are mounted.
 
     Raises:
         CommandError: there is none, or more than one to choose from.
@@ -91,12 +127,15 @@ def find_mount(option: str | None) -> str:
     chosen = option or os.environ.get(ENVIRONMENT)
     if chosen:
         path = os.path.abspath(chosen)
-        found = mount_at(path) or mount_at(os.path.realpath(path))
+        found = _mount_in_use(path) or _mount_in_use(os.path.realpath(path))
         if found is None or found.fstype != FILESYSTEM_TYPE:
             raise CommandError(
                 f"no mailslots are mounted at {path} (msfs mount {path})", Exit.NO_MOUNT
             )
         return found.path
+    if not our_mounts():
+        for path, _ in fstab_mounts():
+            _mount_in_use(path)
     paths = sorted({each.path for each in our_mounts()})
     if not paths:
         raise CommandError("no mailslots are mounted here (msfs mount DIR)", Exit.NO_MOUNT)

@@ -9,12 +9,15 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from msfs_fuse.apps import output, targets
+from msfs_fuse.config_file import read_configuration
 from msfs_fuse.daemon import request_timeouts, user_allows_other
 from msfs_fuse.errors import CommandError, Exit
-from msfs_fuse.mounts import is_alive, our_mounts
+from msfs_fuse.mounts import fstab_mounts, is_alive, our_mounts
 
 _DEVICE = "/dev/fuse"
 _HELPER = "fusermount3"
+_SERVICE = "/etc/systemd/system/multi-user.target.wants/msfs.service"
+_SERVICE_MOUNT = "/mnt/mailslot"
 
 # A mount is said to be near a limit from this share of it on.
 _NEAR = 0.8
@@ -42,13 +45,24 @@ class Check(NamedTuple):
     message: str
 
 
-def diagnose(*, as_json: bool) -> Exit:
+def diagnose(config: str | None, *, as_json: bool) -> Exit:
     """Print the result of every check.
+
+    Args:
+        config: path of the configuration; None for the one in /etc.
 
     Returns:
         FAILED if one of them failed; warnings do not count.
     """
-    checks = [*_device(), *_helper(), *_extension(), *_request_timeouts(), *_mounts()]
+    checks = [
+        *_device(),
+        *_helper(),
+        *_extension(),
+        *_request_timeouts(),
+        *_configuration(config),
+        *_fstab(),
+        *_mounts(),
+    ]
     if as_json:
         output.print_json([each._asdict() for each in checks])
     else:
@@ -122,6 +136,41 @@ def _request_timeouts() -> Iterator[Check]:
         yield Check(name, State.WARN, message)
     if not timeouts:
         yield Check("request_timeout", State.OK, "the kernel lets reads wait as long as they like")
+
+
+def _configuration(path: str | None) -> Iterator[Check]:
+    try:
+        domains = read_configuration(path).network.domains
+    except CommandError as error:
+        yield Check("configuration", State.FAIL, str(error))
+        return
+    names = ", ".join(f"domain {each.name}" for each in domains)
+    message = f"the configuration can be read: {names or 'other hosts are out of reach'}"
+    yield Check("configuration", State.OK, message)
+    if domains:
+        from msfs_fuse.apps import doctor_network
+
+        yield from doctor_network.check(domains)
+
+
+def _fstab() -> Iterator[Check]:
+    entries = fstab_mounts()
+    for path, fstype in entries:
+        helper = f"/sbin/mount.{fstype}"
+        if os.path.exists(helper):
+            yield Check("fstab", State.OK, f"{helper} mounts {path} of /etc/fstab")
+        else:
+            message = (
+                f"/etc/fstab has mailslots at {path}, but {helper} is missing: "
+                "scripts/install or the package brings it"
+            )
+            yield Check("fstab", State.FAIL, message)
+    if any(path == _SERVICE_MOUNT for path, _ in entries) and os.path.lexists(_SERVICE):
+        message = (
+            f"both /etc/fstab and msfs.service mount {_SERVICE_MOUNT}: take the line out of "
+            "/etc/fstab, or systemctl disable msfs.service"
+        )
+        yield Check("fstab_and_service", State.WARN, message)
 
 
 def _mounts() -> Iterator[Check]:
