@@ -39,10 +39,13 @@ options for -o, separated by commas:
                           0 never; only while requests follow each other, and not on one core
   domain=NAME,keyring=FILE  be a member of this domain, beside those of the configuration
   host=NAME               what other hosts call this one (its host name)
+  config=FILE             the configuration, as --config
+  X-mount.mkdir[=MODE]    make DIR if there is none
   nosuid,nodev,noexec,…   as for any mount
 
-The configuration is /etc/msfs/msfs.toml and /etc/msfs/msfs.toml.d/*.toml, or FILE and
-FILE.d/*.toml. SIGHUP has the daemon read the keyrings again.
+The configuration is /etc/msfs/msfs.toml and /etc/msfs/msfs.toml.d/*.toml, for users who are not
+root ~/.config/msfs/msfs.toml and ~/.config/msfs/msfs.toml.d/*.toml, or FILE and FILE.d/*.toml.
+SIGHUP has the daemon read it and the keyrings again: limits, strict and keys may change.
 """
 
 
@@ -330,7 +333,7 @@ def build_parser() -> argparse.ArgumentParser:
         "-o", dest="options", action="append", default=[], metavar="OPTS", help="mount options"
     )
 
-    mount.add_argument("--config", metavar="FILE", help="instead of /etc/msfs/msfs.toml")
+    mount.add_argument("--config", metavar="FILE", help="instead of the one in /etc or ~/.config")
 
     umount = command("umount", _umount, "unmount, and wait for the daemon to end")
     umount.add_argument("directory", metavar="DIR")
@@ -384,12 +387,12 @@ def build_parser() -> argparse.ArgumentParser:
     config.add_argument(
         "--check", action="store_true", required=True, help="say whether it and its keys are good"
     )
-    config.add_argument("--config", metavar="FILE", help="instead of /etc/msfs/msfs.toml")
+    config.add_argument("--config", metavar="FILE", help="instead of the one in /etc or ~/.config")
 
     doctor = command(
         "doctor", _doctor, "look for what is wrong, and say what to do about it", _DOCTOR, json=True
     )
-    doctor.add_argument("--config", metavar="FILE", help="instead of /etc/msfs/msfs.toml")
+    doctor.add_argument("--config", metavar="FILE", help="instead of the one in /etc or ~/.config")
     return parser
 
 

@@ -39,7 +39,8 @@ from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.net.broker import PROTOCOLS, Address, Broker, is_prefix
 from msfs_fuse.net.endpoint import split_host_and_port
 
-DEFAULT_PATH = "/etc/msfs/msfs.toml"
+_SYSTEM_PATH = "/etc/msfs/msfs.toml"
+_USER_PATH = "msfs/msfs.toml"
 
 _CONFIG_OPTION = "config="
 _NOT_MOUNT_OPTIONS = ("host=", "domain=", "keyring=")
@@ -154,7 +155,7 @@ def read_configuration(path: str | None = None) -> Configuration:
     """What a file and its drop-ins say.
 
     Args:
-        path: of the file; None for the one in /etc, which need not exist.
+        path: of the file; None for the one in /etc, or for users in ~/.config: they need not exist.
 
     Raises:
         CommandError: it cannot be read, or something in it is wrong.
@@ -183,8 +184,16 @@ def read_configuration(path: str | None = None) -> Configuration:
     return Configuration(NetworkSettings(host, tuple(domains.values())), tuple(options))
 
 
+def _default_path() -> str:
+    """Users have one of their own: they could not read the keys that the system's names."""
+    if os.geteuid() == 0:
+        return _SYSTEM_PATH
+    base = os.environ.get("XDG_CONFIG_HOME") or os.path.expanduser("~/.config")
+    return os.path.join(base, _USER_PATH)
+
+
 def _files(path: str | None) -> list[str]:
-    main = os.path.abspath(path or DEFAULT_PATH)
+    main = os.path.abspath(path or _default_path())
     drop_ins = sorted(glob.glob(os.path.join(glob.escape(main) + ".d", "*.toml")))
     return [main, *drop_ins] if path is not None or os.path.exists(main) else drop_ins
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 
 from msfs_fuse.errors import Exit
-from tests.command_support import listening, msfs, refusal
+from tests.command_support import MSFS, listening, msfs, refusal
 from tests.conftest import Mount, MountFactory
 from tests.processes import is_root
 
@@ -71,3 +72,16 @@ def test_too_many_slots(mount_with: MountFactory) -> None:
     mount = mount_with("allow_other", "max_slots_per_user=1")
     with listening(mount, **ALICE):
         assert "too many slots" in refusal(msfs(mount, "listen", "b", **ALICE))
+
+
+def test_a_user_has_a_configuration_of_his_own(tmp_path: Path) -> None:
+    path = tmp_path / "msfs/msfs.toml"
+    path.parent.mkdir()
+    path.write_text("nonsense = 1\n")
+    environment = {**os.environ, "XDG_CONFIG_HOME": str(tmp_path)}
+    command = [*MSFS, "config", "--check"]
+    named: dict[str, Any] = {"capture_output": True, "text": True, "timeout": 20}
+    of_bob = subprocess.run(command, env=environment, check=False, **named, **BOB)
+    assert f"{path}:1: unknown key 'nonsense'" in of_bob.stderr
+    of_root = subprocess.run(command, env=environment, check=False, **named)
+    assert str(path) not in of_root.stderr

@@ -114,7 +114,7 @@ def test_each_program_has_its_options(name: str, parser: argparse.ArgumentParser
 
 def test_each_mount_option() -> None:
     told = paragraphs(section(page("msfs.1"), "MOUNT OPTIONS"))
-    of_the_help = set(re.findall(r"^  (\w+)|,(\w+)(?==)", cli._MOUNT_OPTIONS, re.MULTILINE))
+    of_the_help = set(re.findall(r"^  ([\w.-]+)|,(\w+)(?==)", cli._MOUNT_OPTIONS, re.MULTILINE))
     names = {first or second for first, second in of_the_help}
     assert {"busy_poll", "keyring", "nosuid"} <= names
     names |= {"config", config._MAKE_DIRECTORY, *config._KERNEL_OPTIONS.split(",")}
