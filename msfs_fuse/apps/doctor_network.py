@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from msfs_fuse.apps.doctor import Check, State
+from msfs_fuse.apps.keys import load_secrets
 from msfs_fuse.config import DomainSettings
+from msfs_fuse.errors import CommandError
 from msfs_fuse.mounts import daemon_of, is_alive, our_mounts
-from msfs_fuse.net.dial import CredentialsError, load_credentials
-from msfs_fuse.net.keyring import KeyringError, load_keyring
 
 _TABLES = ("/proc/net/udp", "/proc/net/udp6")
 
@@ -40,11 +40,9 @@ def check(domains: Sequence[DomainSettings]) -> Iterator[Check]:
 
 def _keys(domain: DomainSettings) -> Check:
     try:
-        load_keyring(domain.keyring)
-        for broker in domain.brokers:
-            load_credentials(broker)
-    except (KeyringError, CredentialsError) as error:
-        return Check("keyring", State.FAIL, f"domain {domain.name}: {error}")
+        load_secrets(domain)
+    except CommandError as error:
+        return Check("keyring", State.FAIL, str(error))
     return Check("keyring", State.OK, f"domain {domain.name}: {domain.keyring} can be used")
 
 

@@ -3,6 +3,7 @@
 import os
 
 from msfs_fuse.apps import output
+from msfs_fuse.config import DomainSettings
 from msfs_fuse.config_file import read_configuration
 from msfs_fuse.errors import CommandError
 from msfs_fuse.net.dial import CredentialsError, load_credentials
@@ -45,15 +46,25 @@ def check_configuration(path: str | None) -> None:
     if not network.domains:
         output.print_lines(["no domain: other hosts are out of reach"])
     for domain in network.domains:
-        try:
-            keyring = load_keyring(domain.keyring)
-            for broker in domain.brokers:
-                load_credentials(broker)
-        except (KeyringError, CredentialsError) as error:
-            raise CommandError(f"domain {domain.name}: {error}") from None
+        keyring = load_secrets(domain)
         ways = [f"UDP port {domain.port}"] * domain.udp + [each.url for each in domain.brokers]
         output.print_lines([f"domain {domain.name}: {', '.join(ways)}, {domain.keyring}"])
         _show(keyring)
+
+
+def load_secrets(domain: DomainSettings) -> Keyring:
+    """Read the keyring of a domain, and the files that its brokers need.
+
+    Raises:
+        CommandError: one of them cannot be used.
+    """
+    try:
+        keyring = load_keyring(domain.keyring)
+        for broker in domain.brokers:
+            load_credentials(broker)
+    except (KeyringError, CredentialsError) as error:
+        raise CommandError(f"domain {domain.name}: {error}") from None
+    return keyring
 
 
 def _show(keyring: Keyring) -> None:
