@@ -299,7 +299,7 @@ mkdir "$root/run/host" "$root/run/lock" "$root/run/pip"
 mount --bind "$host" "$root/run/host"
 mount --bind "$pip" "$root/run/pip"
 [ ! -e /etc/resolv.conf ] || mount --bind /etc/resolv.conf "$root/etc/resolv.conf"
-exec chroot "$root" /bin/bash -e -c "$script"
+chroot "$root" /bin/bash -e -c "$script" || exit  # no exec: this shell is the one that reaps
 """
 
 

@@ -115,6 +115,17 @@ def state_of(pid: int) -> str:
         return file.read().rpartition(")")[2].split()[0]
 
 
+def has_ended(pid: int) -> bool:
+    """Whether a process is gone, or dead and waiting for a parent that may never ask for it.
+
+    The first process of a container is often no init, and reaps no orphans.
+    """
+    try:
+        return state_of(pid) == "Z"
+    except OSError:
+        return True
+
+
 def is_root() -> bool:
     return os.geteuid() == 0
 

@@ -379,7 +379,7 @@ def test_all_tests_pass_on_trixie(
     with layered(build_tree("trixie"), memory, "suite") as root:
         copy_checkout(root)
         in_tree(root, f"cd {SOURCE}; scripts/setup test")
-        suite = f"cd {SOURCE}; exec .venv/bin/python -m pytest -m 'not slow' -p no:cacheprovider"
+        suite = f"cd {SOURCE}; .venv/bin/python -m pytest -m 'not slow' -p no:cacheprovider"
         done = in_tree(root, suite, timeout=600, check=False)
     with capsys.disabled():
         print(f"\ntrixie: {done.stdout.rstrip().rpartition(chr(10))[2]}")

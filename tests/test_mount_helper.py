@@ -14,7 +14,7 @@ import pytest
 from msfs_fuse.errors import Exit
 from msfs_fuse.mount_helper import MountExit
 from tests.conftest import force_unmount, is_mounted
-from tests.processes import is_root, line_of, started, wait_until
+from tests.processes import has_ended, is_root, line_of, started, wait_until
 
 pytestmark = pytest.mark.skipif(not is_root(), reason="needs a mount namespace")
 
@@ -70,7 +70,7 @@ def take_away(directory: Path) -> None:
         return
     os.kill(pid, signal.SIGTERM)
     try:
-        wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
+        wait_until(lambda: has_ended(pid))
     finally:
         force_unmount(directory)
 
@@ -207,11 +207,11 @@ def test_mount_and_umount(directory: Path, fstype: str) -> None:
     result = run("mount", "-t", fstype, "post", directory, "-o", "allow_other,max_waiting=7")
     assert (result.returncode, result.stderr) == (0, "")
     assert source_of(directory) == "post"
-    pid = status(directory)["pid"]
+    pid = int(status(directory)["pid"])
     assert status(directory)["max_waiting"] == "7"
     assert run("umount", directory).returncode == 0
     assert not is_mounted(directory)
-    wait_until(lambda: not os.path.exists(f"/proc/{pid}"))
+    wait_until(lambda: has_ended(pid))
 
 
 @pytest.mark.usefixtures("sbin")
