@@ -26,10 +26,11 @@ class Stream:
         self._sender, self._receiver = sender, receiver
         self.sent_at: dict[bytes, float] = {}
         self.longest_write = 0.0
+        self._is_over = False
 
     async def run(self) -> None:
         number = 0
-        while True:
+        while not self._is_over:
             data = b"%d" % number
             start = time.monotonic()
             try:
@@ -41,6 +42,12 @@ class Stream:
             self.longest_write = max(self.longest_write, time.monotonic() - start)
             number += 1
             await trio.sleep(PACE)
+
+    async def end(self) -> None:
+        """Send no more, and wait for what was sent last: there is no trouble any more."""
+        self._is_over = True
+        last = max(self.sent_at, key=int)
+        await eventually(lambda: last in self._receiver.arrived_at)
 
     def lost(self) -> list[float]:
         """When those were sent that have not come."""
@@ -74,7 +81,7 @@ async def outage(broker: Server, seconds: float) -> tuple[Stream, float, float]:
         await eventually(lambda: len(bob.delivered) > count, 40)
         back = time.monotonic()
         await trio.sleep(0.5)
-        nursery.cancel_scope.cancel()
+        await stream.end()
     print(
         f"\noutage of {seconds:g} s: {len(stream.sent_at)} sent, {len(stream.lost())} lost, "
         f"{len(stream.late())} late, {stream.twice()} twice, back after {back - started:.2f} s, "
@@ -130,7 +137,7 @@ async def test_a_broker_that_hangs(tmp_path: Path) -> None:
             await eventually(lambda: len(bob.delivered) > count)
             back = time.monotonic() - woken
             await trio.sleep(0.5)
-            nursery.cancel_scope.cancel()
+            await stream.end()
     late = stream.late()
     print(
         f"\nhung: found after {found:.2f} s, back after {back:.2f} s, {len(stream.lost())} lost, "
