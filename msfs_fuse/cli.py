@@ -45,7 +45,7 @@ options for -o, separated by commas:
 
 The configuration is /etc/msfs/msfs.toml and /etc/msfs/msfs.toml.d/*.toml, for users who are not
 root ~/.config/msfs/msfs.toml and ~/.config/msfs/msfs.toml.d/*.toml, or FILE and FILE.d/*.toml.
-SIGHUP has the daemon read it and the keyrings again: limits, strict and keys may change.
+SIGHUP has the daemon read it again: limits, strict, keys, passwords and certificates may change.
 """
 
 

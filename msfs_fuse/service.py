@@ -37,7 +37,7 @@ _PRIVATE_ROOT_MODE = 0o700
 # with a million messages queued each look at all of them would hold everybody up.
 _GC_THRESHOLDS = (50_000, 20, 100)
 
-# What a reload changes; the keys are read again too.
+# What a reload changes; keys, passwords and certificates are read again too.
 _RELOADED = ("limits", "strict")
 
 # How long the session may take to notice that it has to stop, in seconds.
@@ -109,7 +109,7 @@ class _Service:
         scope.cancel()
 
     async def _reload_on_signal(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Read the configuration and the keyrings again at SIGHUP."""
+        """Read the configuration and the secrets again at SIGHUP."""
         with trio.open_signal_receiver(signal.SIGHUP) as signals:
             task_status.started()
             async for _ in signals:
@@ -126,7 +126,7 @@ class _Service:
             return
         self._mail.limits, self._mail.strict = settings.limits, settings.strict
         if self._router is not None:
-            _reload_keys(self._router, settings.network, self._settings.network)
+            _reload_secrets(self._router, settings.network, self._settings.network)
         later = [
             each.name
             for each in dataclasses.fields(settings)
@@ -138,7 +138,7 @@ class _Service:
             log.warning("takes effect when mounted anew: %s", ", ".join(later))
 
 
-def _reload_keys(router: "DomainRouter", new: NetworkSettings, old: NetworkSettings) -> None:
+def _reload_secrets(router: "DomainRouter", new: NetworkSettings, old: NetworkSettings) -> None:
     from msfs_fuse.net.keyring import KeyringError, load_keyring
 
     mounted = {domain.name for domain in old.domains}
@@ -151,6 +151,7 @@ def _reload_keys(router: "DomainRouter", new: NetworkSettings, old: NetworkSetti
             log.error("domain %s keeps its keys: %s", domain.name, error)
         else:
             log.info("domain %s has read its keys", domain.name)
+        router.reload(domain.name)
 
 
 def _make_router(network: NetworkSettings, host: str) -> "DomainRouter | None":

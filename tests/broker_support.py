@@ -85,6 +85,13 @@ class Server:
             self.process = None
 
 
+def password_file(path: Path, name: str, password: str) -> Path:
+    """A login for mosquitto, in a new file."""
+    command = [program("mosquitto_passwd"), "-b", "-c", str(path), name, password]
+    subprocess.run(command, check=True, timeout=10)
+    return path
+
+
 @contextlib.contextmanager
 def running(server: Server) -> Iterator[Server]:
     try:

@@ -1,6 +1,5 @@
 """Who may come in at a broker, and which broker is believed: TLS, logins and rules."""
 
-import subprocess
 from contextlib import AbstractContextManager
 from pathlib import Path
 
@@ -8,7 +7,7 @@ import pytest
 import trio
 
 from msfs_fuse.net.mqtt import MqttTransport
-from tests.broker_support import Authority, Server, mosquitto, nats, running
+from tests.broker_support import Authority, Server, mosquitto, nats, password_file, running
 from tests.mqtt_support import Host, eventually, in_contact, mqtt, serving
 
 
@@ -134,12 +133,6 @@ async def test_tls_where_there_is_none(tmp_path: Path, authority: Authority) -> 
             await eventually(lambda: ada.state.startswith("away: "))
 
 
-def password_file(path: Path, name: str, password: str) -> Path:
-    command = ["mosquitto_passwd", "-b", "-c", str(path), name, password]
-    subprocess.run(command, check=True, timeout=10)
-    return path
-
-
 async def test_logins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     passwords = password_file(tmp_path / "passwords", "ada", "right")
     for word in ("right", "wrong"):
@@ -163,3 +156,28 @@ async def test_logins(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
                 await trio.sleep(0.5)
             assert caplog.text.count("refused the login") == 1
         assert "wrong" not in caplog.text
+
+
+async def test_a_login_that_is_put_right_is_tried_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    passwords = password_file(tmp_path / "passwords", "ada", "right")
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    secret.write_text("wrong")
+    settings = [f"password_file {passwords}", "allow_anonymous false"]
+    with mosquitto(tmp_path / "broker", *settings) as broker:
+        transport = mqtt("ada", broker.url, user="ada", password_file=str(secret))
+        async with serving(Host("ada", transport), up=False) as ada:
+            await eventually(lambda: ada.state == "away: the broker refused the login")
+            secret.write_text("right")
+            secret.chmod(0o644)
+            ada.router.reload("corp")
+            assert "others" in caplog.records[-1].message  # not taken
+            secret.chmod(0o600)
+            ada.router.reload("corp")
+            await eventually(lambda: ada.state == "connected")
+            secret.write_text("wrong")
+            ada.router.reload("corp")  # who is in stays in
+            await trio.sleep(0.3)
+            assert ada.state == "connected"

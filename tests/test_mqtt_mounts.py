@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.broker_support import mosquitto, nats_cluster
+from tests.broker_support import mosquitto, nats_cluster, password_file
 from tests.command_support import msfs
 from tests.conftest import Mount
 from tests.network_support import (
@@ -108,6 +108,24 @@ def test_by_a_broker_alone_and_what_is_told_of_it(tmp_path: Path) -> None:
     log = ada.log.read_text()
     assert log.count("away: connection refused") == 1
     assert log.count(f"{broker.url}: connected") == 2
+
+
+def test_a_password_is_read_again_at_sighup(tmp_path: Path) -> None:
+    passwords = password_file(tmp_path / "passwords", "ada", "right")
+    secret = tmp_path / "secret"
+    secret.touch(0o600)
+    secret.write_text("wrong\n")
+    make_keyring(tmp_path / "corp.keys")
+    host = LocalHost("ada", 0, "", tmp_path)
+    settings = (f"password_file {passwords}", "allow_anonymous false")
+    with mosquitto(tmp_path / "broker", *settings) as broker:
+        way = f'{{ url = "{broker.url}", user = "ada", password_file = "secret" }}'
+        config = host.configure(f'[domain.corp]\nkeyring = "corp.keys"\ntransport = [{way}]')
+        with host.mounted(config=config, allow_log="away") as ada:
+            wait_until(lambda: links(ada) == ["away: the broker refused the login"])
+            secret.write_text("right\n")
+            os.kill(ada.daemon.pid, signal.SIGHUP)
+            wait_until(lambda: links(ada) == ["connected"])
 
 
 def test_who_is_killed_is_missed_at_once_and_who_leaves_too(tmp_path: Path) -> None:

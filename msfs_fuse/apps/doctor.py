@@ -5,10 +5,9 @@ import os
 import shutil
 import stat
 from collections.abc import Iterator
-from enum import StrEnum
-from typing import NamedTuple
 
 from msfs_fuse.apps import output, targets
+from msfs_fuse.apps.check import Check, State
 from msfs_fuse.config_file import read_configuration
 from msfs_fuse.daemon import request_timeouts, user_allows_other
 from msfs_fuse.errors import CommandError, Exit
@@ -22,27 +21,6 @@ _SERVICE_MOUNT = "/mnt/mailslot"
 # A mount is said to be near a limit from this share of it on.
 _NEAR = 0.8
 _LIMITS = {"waiting": "max_waiting", "messages": "max_total_messages", "bytes": "max_bytes"}
-
-
-class State(StrEnum):
-    """How a check went."""
-
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-class Check(NamedTuple):
-    """One thing that was looked at.
-
-    Attributes:
-        check: what, for programs.
-        message: what was found, and the remedy.
-    """
-
-    check: str
-    state: State
-    message: str
 
 
 def diagnose(config: str | None, *, as_json: bool) -> Exit:

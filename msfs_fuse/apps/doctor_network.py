@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from msfs_fuse.apps.doctor import Check, State
+from msfs_fuse.apps.check import Check, State
 from msfs_fuse.apps.keys import load_secrets
 from msfs_fuse.config import DomainSettings
 from msfs_fuse.errors import CommandError

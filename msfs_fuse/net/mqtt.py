@@ -18,7 +18,7 @@ from paho.mqtt.enums import MQTTProtocolVersion
 from msfs_fuse.core.names import fold
 from msfs_fuse.core.router import Link
 from msfs_fuse.net.broker import Broker
-from msfs_fuse.net.dial import Credentials
+from msfs_fuse.net.dial import Credentials, CredentialsError, load_credentials
 from msfs_fuse.net.mqtt_client import Arrival, Connection, LinkDown, WrongVersion
 from msfs_fuse.net.topics import Origin, Topics
 from msfs_fuse.net.transport import QueueFull, Receiver, Transport, Unreachable
@@ -91,6 +91,7 @@ class MqttTransport(Transport):
         # Two clients with one name would end each other's connections.
         self._client_id = f"msfs-{member}"
         self._connection: Connection | None = None
+        self._reloaded = trio.Event()
         self._state = _CONNECTING
         # What the log has been told: the last line, and the causes of this trouble, each once,
         # also if the link comes and goes all the time.
@@ -148,6 +149,16 @@ class MqttTransport(Transport):
             del self._mounts[origin]
             self._leaving.discard(origin)
 
+    def reload(self) -> None:
+        """For the next connection: the one there is has been let in. If there is none, try now."""
+        try:
+            self._credentials = load_credentials(self._broker)
+        except CredentialsError as error:
+            log.error("domain %s: %s: %s", self._domain, self._broker.url, error)
+        else:
+            self._causes.clear()
+            self._reloaded.set()
+
     def link(self) -> Link:
         return Link(self._domain, self._broker.url, self._state == _CONNECTED, self._state)
 
@@ -183,7 +194,9 @@ class MqttTransport(Transport):
                 attempts, down_since = 0, now
                 self._causes.clear()
             self._set_state(f"away: {trouble}")
-            await trio.sleep(pause(attempts, now - down_since) * random.uniform(0.5, 1))
+            with trio.move_on_after(pause(attempts, now - down_since) * random.uniform(0.5, 1)):
+                await self._reloaded.wait()
+            self._reloaded = trio.Event()
             attempts += 1
 
     async def _connect(self, receiver: Receiver) -> LinkDown:

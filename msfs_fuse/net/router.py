@@ -313,6 +313,11 @@ class DomainRouter(Router, Receiver):
         """Take another keyring for a domain."""
         self._by_name[fold(name)].domain.use_keys(keyring)
 
+    def reload(self, name: str) -> None:
+        """Have the transports of a domain read their secrets again."""
+        for transport in self._by_name[fold(name)].transports:
+            transport.reload()
+
     async def run(
         self, deliver: Deliver, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:

@@ -91,6 +91,10 @@ class Transport(Protocol):
     def forget(self, epoch: bytes) -> None:
         """That member is gone."""
 
+    def reload(self) -> None:
+        """Read the files with its secrets again; log what cannot be used, and do without it."""
+        return
+
     def link(self) -> Link | None:
         """The state of its connection; None for a transport that has none."""
         return None
