@@ -13,7 +13,7 @@ from msfs_fuse.errors import CommandError, Exit
 
 ENVIRONMENT = "MSFS_MOUNT"
 
-# A mount that does not answer a stat(2) within this many seconds hangs.
+# A mount that does not answer a statfs(2) within this many seconds hangs.
 _STAT_TIMEOUT = 3.0
 _GONE_TIMEOUT = 5.0
 
@@ -72,9 +72,9 @@ def is_alive(path: str) -> bool:
 
     Asked from a child process: who touches a mount that hangs, hangs.
     """
-    # With a format that needs nothing of the file, stat(1) would ask for nothing, and the kernel
-    # would answer that by itself.
-    message = _probe("stat", "-c", "%s", "--", path, timeout=_STAT_TIMEOUT)
+    # statfs(2), because the kernel may answer a stat(2) by itself, even if the daemon is gone: it
+    # remembers attributes for a while.
+    message = _probe("stat", "-f", "-c", "%b", "--", path, timeout=_STAT_TIMEOUT)
     return message is not None and os.strerror(errno.ENOTCONN).encode() not in message
 
 

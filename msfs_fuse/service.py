@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from typing import TYPE_CHECKING
 
 import trio
@@ -40,44 +40,66 @@ _GC_THRESHOLDS = (50_000, 20, 100)
 # What a reload changes; keys, passwords and certificates are read again too.
 _RELOADED = ("limits", "strict")
 
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
 # How long the session may take to notice that it has to stop, in seconds.
 _STOP_TIMEOUT = 1.0
 
 
 class _Service:
-    """What runs beside the session, until it ends."""
+    """A mount and what runs beside it, until it ends."""
 
     def __init__(
         self,
         settings: Settings,
         reread: Callable[[], Settings],
         mail: Mailslots,
-        session: Session,
-        operations: Operations,
         router: "DomainRouter | None",
     ) -> None:
         self._settings = settings
         self._reread = reread
         self._mail = mail
-        self._session = session
-        self._operations = operations
+        self._operations = Operations(mail, settings.mountpoint, router or NoRouter())
         self._router = router
 
     async def run(self, ready: Callable[[], None]) -> None:
-        """Serve until a signal comes or the mount is taken away."""
+        """Mount, and serve until a signal comes or the mount is taken away.
+
+        Raises:
+            CommandError: it could not be mounted.
+        """
+        path, settings = self._settings.mountpoint, self._settings
+        # From before there is a mount until there is none: what signals do by themselves would
+        # leave a dead one.
+        with trio.open_signal_receiver(*_STOP_SIGNALS, signal.SIGHUP) as signals:
+            try:
+                session = Session(
+                    self._operations, path, settings.fuse_options(), settings.busy_poll
+                )
+            except (MountError, InterposeError) as error:
+                raise CommandError(f"cannot mount {path}: {error}") from None
+            try:
+                log.info("mounted at %s", path)
+                await self._serve(session, signals, ready)
+            finally:
+                session.close()
+                log.info("unmounted %s", path)
+
+    async def _serve(
+        self, session: Session, signals: AsyncIterator[int], ready: Callable[[], None]
+    ) -> None:
         router = self._router
         async with trio.open_nursery() as nursery:
-            await nursery.start(self._stop_on_signal, nursery.cancel_scope)
+            nursery.start_soon(self._obey, signals, session, nursery.cancel_scope)
             await nursery.start(self._operations.reads.run_timeouts)
             if router is not None:
                 await nursery.start(router.run, self._operations.exchange.deliver)
-            await nursery.start(self._reload_on_signal)
             interval = watchdog_interval()
             if interval is not None:
                 nursery.start_soon(self._feed_watchdog, interval)
             ready()
             notify("READY=1", self._status())
-            await self._session.serve()
+            await session.serve()
             if router is not None:
                 router.close()
             nursery.cancel_scope.cancel()
@@ -95,27 +117,25 @@ class _Service:
             notify("WATCHDOG=1", self._status())
             await trio.sleep(interval)
 
-    async def _stop_on_signal(
-        self, scope: trio.CancelScope, *, task_status: trio.TaskStatus[None]
+    async def _obey(
+        self, signals: AsyncIterator[int], session: Session, scope: trio.CancelScope
     ) -> None:
-        with trio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as signals:
-            task_status.started()
-            name = signal.Signals(await anext(signals)).name
-            log.info("stopping: %s", name)
-            notify("STOPPING=1", f"STATUS=stopping: {name}")
-            self._session.stop()
-            with trio.move_on_after(_STOP_TIMEOUT):
-                await anext(signals)  # a second one does not wait
+        """Read the configuration and the secrets again at SIGHUP; stop at the other signals."""
+        async for number in signals:
+            if number in _STOP_SIGNALS:
+                name = signal.Signals(number).name
+                break
+            notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            self._reload()
+            notify("READY=1", self._status())
+        log.info("stopping: %s", name)
+        notify("STOPPING=1", f"STATUS=stopping: {name}")
+        session.stop()
+        with trio.move_on_after(_STOP_TIMEOUT):
+            async for number in signals:
+                if number in _STOP_SIGNALS:
+                    break  # a second one does not wait
         scope.cancel()
-
-    async def _reload_on_signal(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Read the configuration and the secrets again at SIGHUP."""
-        with trio.open_signal_receiver(signal.SIGHUP) as signals:
-            task_status.started()
-            async for _ in signals:
-                notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-                self._reload()
-                notify("READY=1", self._status())
 
     def _reload(self) -> None:
         """Take what can change while mounted; what cannot be used leaves things as they are."""
@@ -221,24 +241,13 @@ def run(settings: Settings, reread: Callable[[], Settings], ready: Callable[[], 
         strict=settings.strict,
         now=time.time_ns(),
     )
-    operations = Operations(mail, settings.mountpoint, router or NoRouter())
-    try:
-        session = Session(
-            operations, settings.mountpoint, settings.fuse_options(), settings.busy_poll
-        )
-    except (MountError, InterposeError) as error:
-        raise CommandError(f"cannot mount {settings.mountpoint}: {error}") from None
     gc.set_threshold(*_GC_THRESHOLDS)
     try:
-        log.info("mounted at %s", settings.mountpoint)
-        trio.run(_Service(settings, reread, mail, session, operations, router).run, ready)
+        trio.run(_Service(settings, reread, mail, router).run, ready)
     except ExceptionGroup as group:
         if group.split(OSError)[1] is not None:
             raise
         raise CommandError(f"cannot use the network: {_first(group).strerror}") from None
-    finally:
-        session.close()
-        log.info("unmounted %s", settings.mountpoint)
 
 
 def _first(group: ExceptionGroup[Exception]) -> OSError:

@@ -106,6 +106,21 @@ def test_it_is_never_ready_if_it_cannot_mount(tmp_path: Path) -> None:
             service.hear()
 
 
+def test_signals_at_any_time_leave_no_dead_mount(tmp_path: Path) -> None:
+    """From when there is a mount until there is none, and more than one signal."""
+    for number in range(8):
+        directory = tmp_path / str(number)
+        directory.mkdir()
+        with serving(directory) as service:
+            while not is_mounted(service.path):
+                assert service.daemon.poll() is None
+            time.sleep(0.01 * number)
+            while service.daemon.poll() is None:
+                service.daemon.send_signal(signal.SIGTERM)
+                time.sleep(0.0003)
+            assert not is_mounted(service.path), number
+
+
 def test_it_says_that_it_stops(tmp_path: Path) -> None:
     with serving(tmp_path) as service:
         service.hear()
