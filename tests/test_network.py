@@ -146,6 +146,7 @@ def test_names_match_without_case_and_in_directories(hosts: list[Host]) -> None:
             write(ada, r"@BOB/dIR\sLOT", b"one")
             write(ada, "@bob/dir/slot", b"two")
             assert settle(slot, 2) == settle(same, 2) == [b"one", b"two"]
+        wait_until(lambda: not os.listdir(bob / "Dir"))
         write(ada, "@bob/dir/slot", b"nobody")
         wait_until(lambda: metric(bob, "no_slot") == 1)
 

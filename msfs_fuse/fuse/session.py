@@ -2,6 +2,7 @@
 
 import errno
 import os
+import signal
 import tempfile
 
 import pyfuse3
@@ -54,7 +55,13 @@ class Session:
     def close(self) -> None:
         """Unmount, whoever has files open."""
         self._operations.reads.close(errno.ESHUTDOWN)
-        pyfuse3.close()
+        # libfuse may run umount(8) or fusermount3 for it. With a signal it would not wait for that,
+        # and a service manager's is for that program as well, which has this mask, too.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
+        try:
+            pyfuse3.close()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _init(operations: Operations, mountpoint: str, options: set[str]) -> None:
