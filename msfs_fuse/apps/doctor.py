@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from msfs_fuse.apps import output, targets
 from msfs_fuse.apps.check import Check, State
 from msfs_fuse.config_file import read_configuration
+from msfs_fuse.core.router import CONNECTED
 from msfs_fuse.daemon import request_timeouts, user_allows_other
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import fstab_mounts, is_alive, our_mounts
@@ -27,7 +28,7 @@ def diagnose(config: str | None, *, as_json: bool) -> Exit:
     """Print the result of every check.
 
     Args:
-        config: path of the configuration; None for the one in /etc.
+        config: as for read_configuration().
 
     Returns:
         FAILED if one of them failed; warnings do not count.
@@ -172,7 +173,7 @@ def _live_mount(path: str) -> Iterator[Check]:
         return
     yield Check("mount", State.OK, f"{path} is served by process {status['pid']}")
     for name, state in status.items():
-        if name.startswith("link ") and state != "connected":
+        if name.startswith("link ") and state != CONNECTED:
             yield Check("link", State.WARN, f"{path}: {name} is {state}")
     for name, limit_name in _LIMITS.items():
         used, limit = int(status[name]), int(status[limit_name])

@@ -5,19 +5,25 @@ from typing import NamedTuple, Protocol
 
 from msfs_fuse.core.slot import Sender
 
+CONNECTED = "connected"
+
 
 class Link(NamedTuple):
     """A connection that a domain's messages go by.
 
     Attributes:
         url: of the other end, as configured.
-        state: `connected`, `connecting`, or `away: ` and why.
+        state: CONNECTED, `connecting`, or `away: ` and why.
     """
 
     domain: str
     url: str
-    is_up: bool
     state: str
+
+    @property
+    def is_up(self) -> bool:
+        """Whether messages can go there."""
+        return self.state == CONNECTED
 
 
 class Route(Protocol):

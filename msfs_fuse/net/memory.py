@@ -4,8 +4,8 @@ from collections.abc import Hashable
 
 import trio
 
-from msfs_fuse.core.names import fold
 from msfs_fuse.net.transport import QueueFull, Receiver, Transport, Unreachable
+from msfs_fuse.net.ways import Ways
 
 
 class Wire:
@@ -32,16 +32,16 @@ class MemoryTransport(Transport):
     def __init__(self, wire: Wire, address: str, queue_size: int) -> None:
         self._wire = wire
         self._address = address
-        self._ways: dict[bytes, tuple[str, str]] = {}
+        self._ways = Ways[str]()
         self._counts = {"sent": 0, "send_queue_full": 0}
         self._in: trio.MemorySendChannel[tuple[bytes, str]]
         self._in, self._out = trio.open_memory_channel(queue_size)
 
     def reaches(self, host: str) -> bool:
-        return any(known == fold(host) for known, _ in self._ways.values())
+        return bool(self._ways.to(host))
 
     def send_to_host(self, host: str, datagram: bytes) -> None:
-        addresses = {address for known, address in self._ways.values() if known == fold(host)}
+        addresses = set(self._ways.to(host))
         if not addresses:
             raise Unreachable(host)
         for address in addresses:
@@ -64,14 +64,14 @@ class MemoryTransport(Transport):
 
     def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
         is_new = epoch not in self._ways
-        self._ways[epoch] = fold(host), str(source)
+        self._ways.add(host, epoch, str(source))
         return is_new
 
     def knows(self, epoch: bytes) -> bool:
         return epoch in self._ways
 
     def forget(self, epoch: bytes) -> None:
-        self._ways.pop(epoch, None)
+        self._ways.remove(epoch)
 
     def counts(self) -> dict[str, int]:
         return dict(self._counts)

@@ -15,13 +15,13 @@ from typing import NamedTuple
 import trio
 from paho.mqtt.enums import MQTTProtocolVersion
 
-from msfs_fuse.core.names import fold
-from msfs_fuse.core.router import Link
+from msfs_fuse.core.router import CONNECTED, Link
 from msfs_fuse.net.broker import Broker
 from msfs_fuse.net.dial import Credentials, CredentialsError, load_credentials
 from msfs_fuse.net.mqtt_client import Arrival, Connection, LinkDown, WrongVersion
 from msfs_fuse.net.topics import Origin, Topics
 from msfs_fuse.net.transport import QueueFull, Receiver, Transport, Unreachable
+from msfs_fuse.net.ways import Ways
 
 log = logging.getLogger(__name__)
 
@@ -55,7 +55,6 @@ _GRACE = 0.5
 _MAX_CAUSES = 16
 
 _CONNECTING = "connecting"
-_CONNECTED = "connected"
 
 
 def pause(attempts: int, outage: float) -> float:
@@ -97,8 +96,7 @@ class MqttTransport(Transport):
         # also if the link comes and goes all the time.
         self._told = ""
         self._causes: set[str] = set()
-        self._hosts: dict[bytes, str] = {}
-        self._epochs: dict[str, set[bytes]] = {}
+        self._ways = Ways[None]()  # all by the same connection
         self._mounts: dict[Origin, bytes] = {}  # whose presence was heard
         self._leaving: set[Origin] = set()  # those of them that the broker says are gone
         self._counts: Counter[str] = Counter(
@@ -108,7 +106,7 @@ class MqttTransport(Transport):
     # ---- what the router asks ----
 
     def reaches(self, host: str) -> bool:
-        return fold(host) in self._epochs
+        return bool(self._ways.to(host))
 
     def send_to_host(self, host: str, datagram: bytes) -> None:
         if not self.reaches(host):
@@ -125,26 +123,21 @@ class MqttTransport(Transport):
 
     def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
         assert isinstance(source, Source)
-        name = fold(host)
-        if self._hosts.get(epoch, name) != name:
+        if epoch in self._ways and not self._ways.is_of(epoch, host):
             self.forget(epoch)
-        self._hosts[epoch] = name
-        self._epochs.setdefault(name, set()).add(epoch)
+        self._ways.add(host, epoch, None)
         if source.origin.member is not None:
             self._mounts[source.origin] = epoch
             self._leaving.discard(source.origin)
         return False  # it has, or gets, the HELLO that the broker keeps
 
     def knows(self, epoch: bytes) -> bool:
-        return epoch in self._hosts
+        return epoch in self._ways
 
     def forget(self, epoch: bytes) -> None:
-        name = self._hosts.pop(epoch, None)
-        if name is None:
+        if epoch not in self._ways:
             return
-        self._epochs[name].discard(epoch)
-        if not self._epochs[name]:
-            del self._epochs[name]
+        self._ways.remove(epoch)
         for origin in [each for each, mount in self._mounts.items() if mount == epoch]:
             del self._mounts[origin]
             self._leaving.discard(origin)
@@ -160,7 +153,7 @@ class MqttTransport(Transport):
             self._reloaded.set()
 
     def link(self) -> Link:
-        return Link(self._domain, self._broker.url, self._state == _CONNECTED, self._state)
+        return Link(self._domain, self._broker.url, self._state)
 
     def counts(self) -> dict[str, int]:
         return dict(self._counts)
@@ -190,7 +183,7 @@ class MqttTransport(Transport):
                 self._version = _VERSIONS["3.1.1"]
                 continue
             now = trio.current_time()
-            if self._state == _CONNECTED and now - started > _STABLE:
+            if self._state == CONNECTED and now - started > _STABLE:
                 attempts, down_since = 0, now
                 self._causes.clear()
             self._set_state(f"away: {trouble}")
@@ -217,7 +210,7 @@ class MqttTransport(Transport):
 
         def ready() -> None:
             self._connection = connection
-            self._set_state(_CONNECTED)
+            self._set_state(CONNECTED)
             nursery.start_soon(say_hello)
 
         async with trio.open_nursery() as nursery:
@@ -258,7 +251,7 @@ class MqttTransport(Transport):
 
     def _set_state(self, state: str) -> None:
         self._state = state
-        if state == _CONNECTED:
+        if state == CONNECTED:
             if self._told != state:
                 log.info("domain %s: %s: %s", self._domain, self._broker.url, state)
                 self._told = state

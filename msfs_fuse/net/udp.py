@@ -16,12 +16,12 @@ from typing import NamedTuple
 
 import trio
 
-from msfs_fuse.core.names import fold
 from msfs_fuse.net import multicast
 from msfs_fuse.net.datagram import MAX_SIZE
 from msfs_fuse.net.endpoint import Endpoint
 from msfs_fuse.net.resolver import StaticPeers
 from msfs_fuse.net.transport import QueueFull, Receiver, Transport, Unreachable
+from msfs_fuse.net.ways import Ways
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +81,7 @@ class UdpTransport(Transport):
         self._interfaces = interfaces
         self._use_multicast = use_multicast
         self._static = StaticPeers(peers, port)
-        self._ways: dict[str, dict[bytes, Endpoint]] = {}
-        self._hosts: dict[bytes, str] = {}
+        self._ways = Ways[Endpoint]()
         self._out_of_reach: dict[bytes, Endpoint] = {}  # of multicast, as far as we know
         self._sockets: dict[int, socket.socket] = {}
         self._listening: dict[tuple[int, int], trio.CancelScope] = {}
@@ -110,12 +109,8 @@ class UdpTransport(Transport):
 
     def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
         assert isinstance(source, Source)
-        name = fold(host)
-        if self._hosts.get(epoch, name) != name:
-            self.forget(epoch)
-        is_new = epoch not in self._hosts
-        self._hosts[epoch] = name
-        self._ways.setdefault(name, {})[epoch] = source.endpoint
+        is_new = not self._ways.is_of(epoch, host)
+        self._ways.add(host, epoch, source.endpoint)
         if source.by_group:
             self._out_of_reach.pop(epoch, None)
         elif is_new or epoch in self._out_of_reach:
@@ -123,23 +118,17 @@ class UdpTransport(Transport):
         return is_new
 
     def knows(self, epoch: bytes) -> bool:
-        return epoch in self._hosts
+        return epoch in self._ways
 
     def forget(self, epoch: bytes) -> None:
-        name = self._hosts.pop(epoch, None)
-        if name is None:
-            return
+        self._ways.remove(epoch)
         self._out_of_reach.pop(epoch, None)
-        del self._ways[name][epoch]
-        if not self._ways[name]:
-            del self._ways[name]
 
     def counts(self) -> dict[str, int]:
         return dict(self._counts)
 
     def _endpoints(self, host: str) -> set[Endpoint]:
-        ways = self._ways.get(fold(host))
-        return set(ways.values() if ways else self._static.endpoints_of(host))
+        return set(self._ways.to(host) or self._static.endpoints_of(host))
 
     # ---- sending ----
 
