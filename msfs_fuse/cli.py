@@ -159,11 +159,14 @@ def _umount(args: argparse.Namespace) -> Exit:
     path = os.path.realpath(os.path.dirname(os.path.abspath(args.directory)))
     path = os.path.join(path, os.path.basename(os.path.abspath(args.directory)))
     mount = mounts.mount_at(path)
-    if args.dead and (mount is None or mount.fstype != FILESYSTEM_TYPE or mounts.is_alive(path)):
-        return Exit.OK
     if mount is None or mount.fstype != FILESYSTEM_TYPE:
+        if args.dead:
+            return Exit.OK
         raise CommandError(f"no mailslots are mounted at {path}", Exit.NO_MOUNT)
-    pid = mounts.daemon_of(mount) if mounts.is_alive(path) else None
+    is_alive = mounts.is_alive(path)
+    if args.dead and is_alive:
+        return Exit.OK
+    pid = mounts.daemon_of(mount) if is_alive else None
     mounts.detach(path, lazy=args.lazy or args.dead)
     if pid is None:
         mounts.abort(mount)

@@ -332,9 +332,10 @@ def _text(value: object) -> str:
 
 
 def _prefix(value: object) -> str:
-    if not is_prefix(_text(value)):
+    text = _text(value)
+    if not is_prefix(text):
         raise ValueError
-    return _text(value)
+    return text
 
 
 def _protocol(value: object) -> str:

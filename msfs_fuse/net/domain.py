@@ -43,6 +43,11 @@ class Opened(NamedTuple):
     epoch: bytes
     body: Message | Presence
 
+    @property
+    def host(self) -> str:
+        """The one that has sent it."""
+        return self.body.host if isinstance(self.body, Presence) else self.body.sender.host
+
 
 class Domain:
     """Times are milliseconds since 1970.
@@ -136,13 +141,13 @@ class Domain:
                 raise Refused(Reason.OTHER_DESTINATION)
         else:
             body = decode_presence(sealed)
-        host = body.host if isinstance(body, Presence) else body.sender.host
-        if sender is not None and fold(sender) != fold(host):
+        opened = Opened(header.kind, header.epoch, body)
+        if sender is not None and fold(sender) != fold(opened.host):
             raise Refused(Reason.OTHER_SENDER)
         # A message that a broker keeps is one that it replays.
         stored = stored and header.kind is Kind.HELLO
         self._replays.accept(header.epoch, header.counter, body.sent_at, now, stored=stored)
-        return Opened(header.kind, header.epoch, body)
+        return opened
 
     def _decrypt(self, keys: list[Key], header: Header, datagram: bytes) -> bytes:
         for key in keys:

@@ -282,19 +282,17 @@ class Connection:
         self, client: GuardedClient, sock: socket.socket, take: Callable[[Arrival], None]
     ) -> None:
         while sock.fileno() >= 0:
-            await trio.lowlevel.wait_readable(sock)
-            while True:
-                for _ in range(_BATCH):
-                    if client.loop_read() or self._trouble is not None:
-                        return
-                    while self._arrived:
-                        take(self._arrived.popleft())
-                    if not client.has_input:
-                        break
-                else:
-                    await trio.lowlevel.checkpoint()
-                    continue
-                break
+            if client.has_input:
+                await trio.lowlevel.checkpoint()
+            else:
+                await trio.lowlevel.wait_readable(sock)
+            for _ in range(_BATCH):
+                if client.loop_read() or self._trouble is not None:
+                    return
+                while self._arrived:
+                    take(self._arrived.popleft())
+                if not client.has_input:
+                    break
             self._flush(client)
 
     async def _write(
@@ -316,10 +314,7 @@ class Connection:
         patience = self._broker.keepalive
         while True:
             await trio.sleep(min(1.0, patience / 4))
-            if trio.current_time() - client.heard_at > patience:
-                self._fail(f"no answer for {patience:g} s")
-                return
-            if client.loop_misc():
+            if trio.current_time() - client.heard_at > patience or client.loop_misc():
                 self._fail(f"no answer for {patience:g} s")
                 return
             self._flush(client)

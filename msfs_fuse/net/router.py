@@ -15,7 +15,7 @@ from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.names import fold
 from msfs_fuse.core.router import Link, Route, Router
 from msfs_fuse.core.slot import Sender
-from msfs_fuse.net.datagram import Kind, Message, Presence, Reason, Refused, Scope, slot_name
+from msfs_fuse.net.datagram import Kind, Message, Reason, Refused, Scope, slot_name
 from msfs_fuse.net.domain import Domain, Opened
 from msfs_fuse.net.keyring import Keyring
 from msfs_fuse.net.presence import HELLO_INTERVAL, JITTER, Peer, Peers
@@ -240,7 +240,7 @@ class DomainRouter(Router, Receiver):
             return False
         self._counts["received"] += 1
         if opened.kind is Kind.BYE:
-            self._gone(member, opened.epoch)
+            self._gone(member, opened.epoch, "has left")
             return True
         self._note_alive(member, transport, opened, source)
         if isinstance(opened.body, Message):
@@ -261,8 +261,7 @@ class DomainRouter(Router, Receiver):
     def _note_alive(
         self, member: Member, transport: Transport, opened: Opened, source: Hashable
     ) -> None:
-        body = opened.body
-        host = body.host if isinstance(body, Presence) else body.sender.host
+        host = opened.host
         was_there = opened.epoch in member.peers
         if not member.peers.heard(opened.epoch, Peer(host, source, trio.current_time())):
             return
@@ -272,21 +271,18 @@ class DomainRouter(Router, Receiver):
             hello = member.domain.seal_presence(Kind.HELLO, self._now())
             self._try(partial(transport.send_to_host, host, hello))
 
-    def _gone(self, member: Member, epoch: bytes) -> None:
+    def _gone(self, member: Member, epoch: bytes, how: str) -> None:
         peer = member.peers.gone(epoch)
         for transport in member.transports:
             transport.forget(epoch)
         if peer is not None:
-            log.info("host %s of domain %s has left", peer.host, member.domain.name)
+            log.info("host %s of domain %s %s", peer.host, member.domain.name, how)
 
     def lost(self, transport: Transport, epoch: bytes) -> None:
         member = self._by_transport[transport]
         transport.forget(epoch)
-        if any(each.knows(epoch) for each in member.transports):
-            return
-        peer = member.peers.gone(epoch)
-        if peer is not None:
-            log.info("host %s of domain %s is lost", peer.host, member.domain.name)
+        if not any(each.knows(epoch) for each in member.transports):
+            self._gone(member, epoch, "is lost")
 
     def changed(self) -> None:
         self._hello.set()
