@@ -18,7 +18,7 @@ FORBIDDEN = {
 OUTSIDE = {"core": {"trio", "pyfuse3", "socket", "time"}, "fuse": set(), "net": {"pyfuse3"}}
 
 # Of the network these have no event loop, socket or clock.
-PURE = ("broker", "datagram", "domain", "presence", "replay", "topics")
+PURE = ("broker", "datagram", "domain", "presence", "replay", "topics", "ways")
 
 
 def imports_of(path: Path) -> set[str]:
