@@ -1,5 +1,5 @@
 """`python -m msfs_fuse` is `msfs`."""
 
-from msfs_fuse.cli import main
+from msfs_fuse.commands.main import main
 
 main()

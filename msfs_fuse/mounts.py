@@ -7,7 +7,7 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from msfs_fuse.config import FILESYSTEM_TYPE
+from msfs_fuse.config.options import FILESYSTEM_TYPE
 from msfs_fuse.core.names import CONTROL_DIRECTORY
 from msfs_fuse.errors import CommandError, Exit
 

@@ -2,4 +2,4 @@
 
 import pytest
 
-pytest.register_assert_rewrite("tests.core_comparison", "tests.core_support")
+pytest.register_assert_rewrite("tests.support.core_comparison", "tests.support.core")

@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from msfs_fuse.mounts import our_mounts
-
-from .boot_support import Machine
+from tests.support.boot import Machine
 
 START_TIMEOUT = 15.0
 
@@ -34,6 +33,28 @@ def pytest_configure() -> None:
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     for mount in our_mounts():
         subprocess.run(["umount", "-i", "-l", mount.path], check=True)
+
+
+# From what is pure, and says at once what is wrong, to whole machines.
+_ROOMS = [
+    "core",
+    "net",
+    "config",
+    "fuse",
+    "daemon",
+    "commands",
+    "mount",
+    "docs",
+    "hosts",
+    "brokers",
+    "system",
+]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the rooms in their order, and what is in none of them first."""
+    rooms = {name: number for number, name in enumerate(_ROOMS, 1)}
+    items.sort(key=lambda item: rooms.get(item.path.parent.name, 0))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -12,7 +12,7 @@ from prometheus_client.registry import Collector
 from msfs_fuse import __version__
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.names import CONTROL_DIRECTORY
-from msfs_fuse.core.router import Router
+from msfs_fuse.core.network import Router
 from msfs_fuse.fuse.nodes import ControlDirectory, ControlFile
 
 _GAUGES = {

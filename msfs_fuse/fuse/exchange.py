@@ -9,7 +9,7 @@ import pyfuse3
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address
-from msfs_fuse.core.router import Route, Router
+from msfs_fuse.core.network import Route, Router
 from msfs_fuse.core.slot import Delivery, Sender
 from msfs_fuse.fuse import procfs, reads
 from msfs_fuse.fuse.permissions import Credentials

@@ -22,7 +22,7 @@ from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.limits import NAME_MAX
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
-from msfs_fuse.core.router import Router
+from msfs_fuse.core.network import Router
 from msfs_fuse.core.slot import Access, Caller, Directory, Handle, Node, Slot
 from msfs_fuse.fuse import interpose, procfs
 from msfs_fuse.fuse.control import control_directory

@@ -13,7 +13,7 @@ import trio
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.names import fold
-from msfs_fuse.core.router import Link, Route, Router
+from msfs_fuse.core.network import Link, Route, Router
 from msfs_fuse.core.slot import Sender
 from msfs_fuse.net.datagram import Kind, Message, Reason, Refused, Scope, slot_name
 from msfs_fuse.net.domain import Domain, Opened

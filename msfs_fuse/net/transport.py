@@ -5,7 +5,7 @@ from typing import Protocol
 
 import trio
 
-from msfs_fuse.core.router import Link
+from msfs_fuse.core.network import Link
 
 
 class Unreachable(Exception):

@@ -17,11 +17,11 @@ from pathlib import Path
 import trio
 
 from msfs_fuse.core.slot import Sender
-from msfs_fuse.net.broker import Address, Broker
-from msfs_fuse.net.dial import Credentials
 from msfs_fuse.net.domain import Domain
 from msfs_fuse.net.keyring import load_keyring
-from msfs_fuse.net.mqtt import MqttTransport
+from msfs_fuse.net.mqtt.dial import Credentials
+from msfs_fuse.net.mqtt.settings import Address, Broker
+from msfs_fuse.net.mqtt.transport import MqttTransport
 from msfs_fuse.net.router import DomainRouter, Member
 
 DOMAIN = "bench"

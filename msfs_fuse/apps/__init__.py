@@ -1,1 +1,0 @@
-"""What people run on top of a mount. They use it as anybody does: as files."""

@@ -1,0 +1,185 @@
+"""`msfs doctor`: what can be wrong with mailslots on this host, and what to do about it."""
+
+import errno
+import os
+import shutil
+import stat
+from collections.abc import Iterator
+
+from msfs_fuse.commands import output, targets
+from msfs_fuse.commands.check import Check, State
+from msfs_fuse.config.file import read_configuration
+from msfs_fuse.core.network import CONNECTED
+from msfs_fuse.daemon.start import request_timeouts, user_allows_other
+from msfs_fuse.errors import CommandError, Exit
+from msfs_fuse.mounts import fstab_mounts, is_alive, our_mounts
+
+_DEVICE = "/dev/fuse"
+_HELPER = "fusermount3"
+_SERVICE = "/etc/systemd/system/multi-user.target.wants/msfs.service"
+_SERVICE_MOUNT = "/mnt/mailslot"
+
+# A mount is said to be near a limit from this share of it on.
+_NEAR = 0.8
+_LIMITS = {"waiting": "max_waiting", "messages": "max_total_messages", "bytes": "max_bytes"}
+
+
+def diagnose(config: str | None, *, as_json: bool) -> Exit:
+    """Print the result of every check.
+
+    Args:
+        config: as for read_configuration().
+
+    Returns:
+        FAILED if one of them failed; warnings do not count.
+    """
+    checks = [
+        *_device(),
+        *_helper(),
+        *_extension(),
+        *_request_timeouts(),
+        *_configuration(config),
+        *_fstab(),
+        *_mounts(),
+    ]
+    if as_json:
+        output.print_json([each._asdict() for each in checks])
+    else:
+        output.print_lines(f"{each.state:<4}  {each.message}" for each in checks)
+    return Exit.FAILED if any(each.state is State.FAIL for each in checks) else Exit.OK
+
+
+def _device() -> Iterator[Check]:
+    try:
+        os.close(os.open(_DEVICE, os.O_RDWR))
+    except OSError as error:
+        remedy = {
+            errno.ENOENT: "load the module (modprobe fuse), or give the container the device "
+            f"(--device {_DEVICE})",
+            errno.ENODEV: "load the module (modprobe fuse)",
+            errno.EACCES: f"it should be open to all (chmod 666 {_DEVICE})",
+            errno.EPERM: f"give the container the device (--device {_DEVICE})",
+        }.get(error.errno or 0, "mount and unmount need it")
+        yield Check("device", State.FAIL, f"{_DEVICE}: {error.strerror}: {remedy}")
+    else:
+        yield Check("device", State.OK, f"{_DEVICE} can be opened")
+
+
+def _helper() -> Iterator[Check]:
+    if os.geteuid() == 0:
+        yield Check("fusermount3", State.OK, "root mounts without fusermount3")
+        return
+    path = shutil.which(_HELPER)
+    if path is None:
+        message = f"{_HELPER} is not installed: users cannot mount (apt install fuse3)"
+        yield Check("fusermount3", State.FAIL, message)
+    elif not os.stat(path).st_mode & stat.S_ISUID:
+        message = f"{path} is not setuid root: users cannot mount (chmod u+s {path})"
+        yield Check("fusermount3", State.FAIL, message)
+    else:
+        yield Check("fusermount3", State.OK, f"{path} lets users mount")
+    if user_allows_other():
+        message = "users may mount with allow_other"
+        yield Check("user_allow_other", State.OK, message)
+    else:
+        message = (
+            "your mounts are for you alone: allow_other needs the line user_allow_other "
+            "in /etc/fuse.conf"
+        )
+        yield Check("user_allow_other", State.WARN, message)
+
+
+def _extension() -> Iterator[Check]:
+    try:
+        from msfs_fuse.fuse import interpose
+
+        interpose.check_loaded()
+        import pyfuse3  # noqa: F401  that it loads is the check
+    except ImportError as error:
+        message = f"{error}: reinstall it (pip install --force-reinstall pyfuse3 msfs-fuse)"
+        yield Check("extension", State.FAIL, message)
+    except interpose.InterposeError as error:
+        yield Check("extension", State.FAIL, str(error))
+    else:
+        message = f"the C extension reaches libfuse {interpose.libfuse_version()}"
+        yield Check("extension", State.OK, message)
+
+
+def _request_timeouts() -> Iterator[Check]:
+    timeouts = request_timeouts()
+    for name, seconds in timeouts.items():
+        message = (
+            f"fs.fuse.{name} is {seconds}: the kernel ends a mount when a read has waited so many "
+            f"seconds (sysctl -w fs.fuse.{name}=0, or give the slots a shorter read_timeout)"
+        )
+        yield Check(name, State.WARN, message)
+    if not timeouts:
+        yield Check("request_timeout", State.OK, "the kernel lets reads wait as long as they like")
+
+
+def _configuration(path: str | None) -> Iterator[Check]:
+    try:
+        domains = read_configuration(path).network.domains
+    except CommandError as error:
+        yield Check("configuration", State.FAIL, str(error))
+        return
+    names = ", ".join(f"domain {each.name}" for each in domains)
+    message = f"the configuration can be read: {names or 'other hosts are out of reach'}"
+    yield Check("configuration", State.OK, message)
+    if domains:
+        from msfs_fuse.commands import doctor_network
+
+        yield from doctor_network.check(domains)
+
+
+def _fstab() -> Iterator[Check]:
+    entries = fstab_mounts()
+    for path, fstype in entries:
+        helper = f"/sbin/mount.{fstype}"
+        if os.path.exists(helper):
+            yield Check("fstab", State.OK, f"{helper} mounts {path} of /etc/fstab")
+        else:
+            message = (
+                f"/etc/fstab has mailslots at {path}, but {helper} is missing: "
+                "scripts/install or the package brings it"
+            )
+            yield Check("fstab", State.FAIL, message)
+    if any(path == _SERVICE_MOUNT for path, _ in entries) and os.path.lexists(_SERVICE):
+        message = (
+            f"both /etc/fstab and msfs.service mount {_SERVICE_MOUNT}: take the line out of "
+            "/etc/fstab, or systemctl disable msfs.service"
+        )
+        yield Check("fstab_and_service", State.WARN, message)
+
+
+def _mounts() -> Iterator[Check]:
+    paths = sorted({each.path for each in our_mounts()})
+    if not paths:
+        yield Check("mount", State.WARN, "no mailslots are mounted (msfs mount DIR)")
+    for path in paths:
+        if is_alive(path):
+            yield from _live_mount(path)
+        else:
+            word = output.quoted(path)
+            message = f"{path} is dead or hangs (msfs umount -l {word}; msfs mount {word})"
+            yield Check("mount", State.FAIL, message)
+
+
+def _live_mount(path: str) -> Iterator[Check]:
+    try:
+        status = targets.read_status(path)
+    except CommandError as error:
+        yield Check("mount", State.WARN, str(error))
+        return
+    yield Check("mount", State.OK, f"{path} is served by process {status['pid']}")
+    for name, state in status.items():
+        if name.startswith("link ") and state != CONNECTED:
+            yield Check("link", State.WARN, f"{path}: {name} is {state}")
+    for name, limit_name in _LIMITS.items():
+        used, limit = int(status[name]), int(status[limit_name])
+        if used >= _NEAR * limit:
+            message = (
+                f"{path}: {name} is at {used} of {limit}: see who uses it up (msfs ls), or mount "
+                f"with a larger {limit_name}"
+            )
+            yield Check(limit_name, State.WARN, message)

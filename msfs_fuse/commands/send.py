@@ -1,0 +1,97 @@
+"""`msfs send`: one message to a slot."""
+
+import errno
+import os
+import sys
+
+from msfs_fuse.commands import targets
+from msfs_fuse.commands.output import quoted
+from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING
+from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address
+from msfs_fuse.errors import CommandError, Exit
+
+
+def send(mount: str, target: str, text: str | None) -> None:
+    """Write one message.
+
+    Args:
+        text: the message; None to take all of standard input for it.
+
+    Raises:
+        CommandError: nothing was sent, and why.
+    """
+    address = targets.parse(target, mount)
+    path = targets.path_of(address, mount)
+    # The message comes first: a slot held open while stdin is read would outlive its server,
+    # and swallow the message with nobody there to read it.
+    message = _read_stdin() if text is None else os.fsencode(text)
+    if not message:
+        raise CommandError(f"{path}: there is no empty message; it needs one byte at least")
+    if len(message) > MESSAGE_SIZE_CEILING:
+        raise CommandError(
+            f"{path}: the message is longer than the {MESSAGE_SIZE_CEILING} bytes that any slot "
+            "can take: split it"
+        )
+    try:
+        slot = os.open(path, os.O_WRONLY)
+    except OSError as error:
+        raise _explain(error, address, path, mount) from None
+    try:
+        os.write(slot, message)
+    except OSError as error:
+        if error.errno == errno.EMSGSIZE:
+            limit = _size_limit(address, mount)
+            raise CommandError(
+                f"{path} takes up to {limit} bytes, the message has {len(message)}: split it"
+            ) from None
+        raise _explain(error, address, path, mount) from None
+    finally:
+        os.close(slot)
+
+
+def _read_stdin() -> bytes:
+    if sys.stdin is None:
+        raise CommandError("nothing to send: give a TEXT, or the message on standard input")
+    try:
+        return sys.stdin.buffer.read(MESSAGE_SIZE_CEILING + 1)
+    except OSError as error:
+        raise CommandError(f"standard input: {error.strerror}") from None
+
+
+def _size_limit(address: Address, mount: str) -> str:
+    """How many bytes the slot takes."""
+    from msfs_fuse.core.attributes import PREFIX
+
+    status = targets.read_status(mount)
+    if address.host is not None and address.host.lower() != status["host"].lower():
+        return str(REMOTE_MESSAGE_SIZE)
+    path = targets.path_of(Address(None, address.path), mount)
+    try:
+        return os.getxattr(path, PREFIX + "max_message_size").decode()
+    except OSError:  # it takes permission to read
+        return status["max_message_size"]
+
+
+def _explain(error: OSError, address: Address, path: str, mount: str) -> CommandError:
+    name = "/".join(address.path)
+    match error.errno:
+        case errno.ENOENT:
+            return CommandError(
+                f"nobody listens at {path} (msfs listen {quoted(name)})", Exit.NO_SLOT
+            )
+        case errno.ENOSPC:
+            return CommandError(f"{path} is full: its server has to read first; try again later")
+        case errno.ENOBUFS:
+            return CommandError(f"{path}: too much is on its way to other hosts; try again later")
+        case errno.EHOSTUNREACH:
+            return CommandError(
+                f"{path}: no host or domain {address.host} can be reached from here, nor is there "
+                f"a directory of that name in {mount}"
+            )
+        case errno.EACCES if os.access(mount, os.X_OK):
+            return CommandError(
+                f"{path}: you may not write there (its owner: chmod o+w {quoted(path)})"
+            )
+        case errno.EISDIR:
+            return CommandError(f"{path} is a directory, not a slot (msfs ls {quoted(name)})")
+    return targets.refusal(error, path, mount)

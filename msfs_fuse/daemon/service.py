@@ -1,0 +1,259 @@
+"""A mount while it lives: one nursery that starts and stops everything."""
+
+import dataclasses
+import faulthandler
+import gc
+import logging
+import os
+import signal
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
+
+import trio
+
+from msfs_fuse.config.options import DomainSettings, NetworkSettings, Settings
+from msfs_fuse.core.mailslots import Mailslots
+from msfs_fuse.core.network import NoRouter
+from msfs_fuse.daemon.notify import notify, watchdog_interval
+from msfs_fuse.errors import CommandError
+from msfs_fuse.fuse.interpose import InterposeError
+from msfs_fuse.fuse.operations import Operations
+from msfs_fuse.fuse.session import MountError, Session
+
+if TYPE_CHECKING:
+    from msfs_fuse.net.router import DomainRouter
+    from msfs_fuse.net.transport import Transport
+
+log = logging.getLogger(__name__)
+
+# Not sticky, though it works as if it were: with the sysctl fs.protected_regular, which systemd
+# sets, `echo > slot` on another user's slot in a sticky directory is refused by the kernel.
+_SHARED_ROOT_MODE = 0o777
+_PRIVATE_ROOT_MODE = 0o700
+
+# Handling a request leaves no reference cycles, so the collector has next to nothing to find, and
+# with a million messages queued each look at all of them would hold everybody up.
+_GC_THRESHOLDS = (50_000, 20, 100)
+
+# What a reload changes; keys, passwords and certificates are read again too.
+_RELOADED = ("limits", "strict")
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# How long the session may take to notice that it has to stop, in seconds.
+_STOP_TIMEOUT = 1.0
+
+
+class _Service:
+    """A mount and what runs beside it, until it ends."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        reread: Callable[[], Settings],
+        mail: Mailslots,
+        router: "DomainRouter | None",
+    ) -> None:
+        self._settings = settings
+        self._reread = reread
+        self._mail = mail
+        self._operations = Operations(mail, settings.mountpoint, router or NoRouter())
+        self._router = router
+
+    async def run(self, ready: Callable[[], None]) -> None:
+        """Mount, and serve until a signal comes or the mount is taken away.
+
+        Raises:
+            CommandError: it could not be mounted.
+        """
+        path, settings = self._settings.mountpoint, self._settings
+        # From before there is a mount until there is none: what signals do by themselves would
+        # leave a dead one.
+        with trio.open_signal_receiver(*_STOP_SIGNALS, signal.SIGHUP) as signals:
+            try:
+                session = Session(
+                    self._operations, path, settings.fuse_options(), settings.busy_poll
+                )
+            except (MountError, InterposeError) as error:
+                raise CommandError(f"cannot mount {path}: {error}") from None
+            try:
+                log.info("mounted at %s", path)
+                await self._serve(session, signals, ready)
+            finally:
+                session.close()
+                log.info("unmounted %s", path)
+
+    async def _serve(
+        self, session: Session, signals: AsyncIterator[int], ready: Callable[[], None]
+    ) -> None:
+        router = self._router
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._obey, signals, session, nursery.cancel_scope)
+            await nursery.start(self._operations.reads.run_timeouts)
+            if router is not None:
+                await nursery.start(router.run, self._operations.exchange.deliver)
+            interval = watchdog_interval()
+            if interval is not None:
+                nursery.start_soon(self._feed_watchdog, interval)
+            ready()
+            notify("READY=1", self._status())
+            await session.serve()
+            if router is not None:
+                router.close()
+            nursery.cancel_scope.cancel()
+
+    def _status(self) -> str:
+        mail = self._mail
+        return (
+            f"STATUS={self._settings.mountpoint}: {mail.slots} slots, "
+            f"{mail.messages} messages queued, {mail.waiting} reads waiting"
+        )
+
+    async def _feed_watchdog(self, interval: float) -> None:
+        """Show that this loop, which also answers the kernel, goes round."""
+        while True:
+            notify("WATCHDOG=1", self._status())
+            await trio.sleep(interval)
+
+    async def _obey(
+        self, signals: AsyncIterator[int], session: Session, scope: trio.CancelScope
+    ) -> None:
+        """Read the configuration and the secrets again at SIGHUP; stop at the other signals."""
+        async for number in signals:
+            if number in _STOP_SIGNALS:
+                name = signal.Signals(number).name
+                break
+            notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            self._reload()
+            notify("READY=1", self._status())
+        log.info("stopping: %s", name)
+        notify("STOPPING=1", f"STATUS=stopping: {name}")
+        session.stop()
+        with trio.move_on_after(_STOP_TIMEOUT):
+            async for number in signals:
+                if number in _STOP_SIGNALS:
+                    break  # a second one does not wait
+        scope.cancel()
+
+    def _reload(self) -> None:
+        """Take what can change while mounted; what cannot be used leaves things as they are."""
+        try:
+            settings = self._reread()
+        except CommandError as error:
+            log.error("the configuration stays as it was: %s", error)
+            return
+        self._mail.limits, self._mail.strict = settings.limits, settings.strict
+        if self._router is not None:
+            _reload_secrets(self._router, settings.network, self._settings.network)
+        later = [
+            each.name
+            for each in dataclasses.fields(settings)
+            if each.name not in _RELOADED
+            and getattr(settings, each.name) != getattr(self._settings, each.name)
+        ]
+        log.info("read the configuration again")
+        if later:
+            log.warning("takes effect when mounted anew: %s", ", ".join(later))
+
+
+def _reload_secrets(router: "DomainRouter", new: NetworkSettings, old: NetworkSettings) -> None:
+    from msfs_fuse.net.keyring import KeyringError, load_keyring
+
+    mounted = {domain.name for domain in old.domains}
+    for domain in new.domains:
+        if domain.name not in mounted:
+            continue
+        try:
+            router.use_keys(domain.name, load_keyring(domain.keyring))
+        except KeyringError as error:
+            log.error("domain %s keeps its keys: %s", domain.name, error)
+        else:
+            log.info("domain %s has read its keys", domain.name)
+        router.reload(domain.name)
+
+
+def _make_router(network: NetworkSettings, host: str) -> "DomainRouter | None":
+    """The way to other hosts; None without a domain, and then nothing of it is even loaded."""
+    if not network.domains:
+        return None
+    from msfs_fuse.net.domain import Domain
+    from msfs_fuse.net.keyring import KeyringError, load_keyring
+    from msfs_fuse.net.mqtt.dial import CredentialsError
+    from msfs_fuse.net.router import DomainRouter, Member
+
+    members = []
+    for settings in network.domains:
+        try:
+            transports = _make_transports(settings, host)
+            keyring = load_keyring(settings.keyring)
+            domain = Domain(settings.name, host, keyring, time.time_ns() // 1_000_000)
+        except (KeyringError, CredentialsError, ValueError) as error:
+            raise CommandError(f"domain {settings.name}: {error}") from None
+        members.append(Member(domain, transports))
+    return DomainRouter(host, members)
+
+
+def _make_transports(settings: DomainSettings, host: str) -> "list[Transport]":
+    """What carries a domain's messages; only what it uses is loaded."""
+    transports: list[Transport] = []
+    if settings.udp:
+        from msfs_fuse.net.udp.transport import UdpTransport
+
+        udp = UdpTransport(
+            settings.name,
+            port=settings.port,
+            peers=settings.peers,
+            interfaces=settings.interfaces,
+            use_multicast=settings.multicast,
+        )
+        transports.append(udp)
+    if settings.brokers:
+        from msfs_fuse.net.mqtt.dial import load_credentials
+        from msfs_fuse.net.mqtt.transport import MqttTransport
+
+        transports += (
+            MqttTransport(settings.name, host, broker, load_credentials(broker))
+            for broker in settings.brokers
+        )
+    return transports
+
+
+def run(settings: Settings, reread: Callable[[], Settings], ready: Callable[[], None]) -> None:
+    """Mount and serve until a signal comes or the mount is taken away.
+
+    Args:
+        reread: gives the settings anew, at SIGHUP.
+        ready: called once the mount is live.
+
+    Raises:
+        CommandError: it could not be mounted, or the network not be used.
+    """
+    faulthandler.register(signal.SIGUSR1)
+    host = settings.network.host or socket.gethostname().partition(".")[0]
+    router = _make_router(settings.network, host)
+    mail = Mailslots(
+        settings.limits,
+        host=host,
+        owner=(os.geteuid(), os.getegid()),
+        root_mode=_SHARED_ROOT_MODE if settings.allow_other else _PRIVATE_ROOT_MODE,
+        strict=settings.strict,
+        now=time.time_ns(),
+    )
+    gc.set_threshold(*_GC_THRESHOLDS)
+    try:
+        trio.run(_Service(settings, reread, mail, router).run, ready)
+    except ExceptionGroup as group:
+        if group.split(OSError)[1] is not None:
+            raise
+        raise CommandError(f"cannot use the network: {_first(group).strerror}") from None
+
+
+def _first(group: ExceptionGroup[Exception]) -> OSError:
+    """The first error of a group that holds nothing but these."""
+    error: Exception = group
+    while isinstance(error, ExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, OSError)
+    return error

@@ -1,0 +1,188 @@
+"""`msfs mount`: checks before, the step into the background, the log."""
+
+import contextlib
+import errno
+import logging
+import logging.handlers
+import os
+import sys
+from collections.abc import Callable
+
+from msfs_fuse.config.options import FILESYSTEM_TYPE, Settings
+from msfs_fuse.errors import CommandError, Exit
+from msfs_fuse.mounts import detach, is_alive, mount_at
+
+log = logging.getLogger(__name__)
+
+_SYSLOG_SOCKET = "/dev/log"
+_FUSE_CONF = "/etc/fuse.conf"
+_REQUEST_TIMEOUTS = ("default_request_timeout", "max_request_timeout")
+
+# sd-daemon(3): the priority in front of a line that goes to the journal.
+_JOURNAL_PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
+
+
+def user_allows_other() -> bool:
+    """Whether a user who is not root may mount with allow_other."""
+    try:
+        with open(_FUSE_CONF) as file:
+            return any(line.strip() == "user_allow_other" for line in file)
+    except OSError:
+        return False
+
+
+def request_timeouts() -> dict[str, int]:
+    """The kernel's limits in seconds on how old a FUSE request may get, where there are any."""
+    found = {}
+    for name in _REQUEST_TIMEOUTS:
+        with contextlib.suppress(OSError, ValueError), open(f"/proc/sys/fs/fuse/{name}") as file:
+            seconds = int(file.read())
+            if seconds:
+                found[name] = seconds
+    return found
+
+
+def prepare(settings: Settings) -> None:
+    """Make sure that the mount can work, and take a dead one of ours off the mount point.
+
+    Raises:
+        CommandError: it cannot.
+    """
+    path = settings.mountpoint
+    if not os.path.exists("/dev/fuse"):
+        raise CommandError("there is no /dev/fuse: load the kernel's fuse module (modprobe fuse)")
+    if settings.allow_other and os.geteuid() != 0 and not user_allows_other():
+        raise CommandError(
+            f"allow_other needs the line user_allow_other in {_FUSE_CONF}; "
+            "ask the administrator, or mount without it"
+        )
+    _repair(path)
+    if settings.make_directory is not None and not os.path.lexists(path):
+        try:
+            os.makedirs(path, settings.make_directory)
+        except OSError as error:
+            raise CommandError(f"cannot make {path}: {error.strerror}") from None
+    try:
+        if not os.path.isdir(path):
+            os.stat(path)
+            raise CommandError(f"not a directory: {path}", Exit.USAGE)
+    except OSError as error:
+        hint = f" (mkdir -p {path})" if error.errno == errno.ENOENT else ""
+        raise CommandError(f"{path}: {error.strerror}{hint}", Exit.USAGE) from None
+
+
+def _repair(path: str) -> None:
+    mount = mount_at(path)
+    if mount is None or mount.fstype != FILESYSTEM_TYPE:
+        return
+    if is_alive(path):
+        raise CommandError(f"mailslots are mounted at {path} already (msfs umount {path})")
+    detach(path, lazy=True)
+    print(f"msfs: took away the dead mount at {path}", file=sys.stderr, flush=True)
+
+
+class _JournalFormatter(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        priority = _JOURNAL_PRIORITIES[record.levelname]
+        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
+
+
+def _logs_to_journal() -> bool:
+    """Whether stderr is the stream of systemd.exec(5). A shell may have inherited its name."""
+    try:
+        stderr = os.fstat(2)
+    except OSError:
+        return False
+    return os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
+
+
+def _configure_log(*, background: bool, debug: bool) -> None:
+    """Log to stderr, with priorities if that is the journal; in the background to syslog."""
+    handler: logging.Handler
+    form = "%(name)s: %(message)s"
+    if background and os.path.exists(_SYSLOG_SOCKET):
+        handler = logging.handlers.SysLogHandler(_SYSLOG_SOCKET)
+        handler.ident = "msfs: "
+        handler.setFormatter(logging.Formatter(form))
+    elif background:
+        handler = logging.NullHandler()
+    else:
+        handler = logging.StreamHandler()
+        handler.setFormatter(
+            _JournalFormatter(form)
+            if _logs_to_journal()
+            else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
+        )
+    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
+    for name, seconds in request_timeouts().items():
+        log.warning(
+            "fs.fuse.%s is %d: the kernel will end this mount when a read has waited that long; "
+            "set it to 0 or give the slots a shorter read_timeout",
+            name,
+            seconds,
+        )
+
+
+Reread = Callable[[], Settings]
+
+
+def run_in_foreground(settings: Settings, reread: Reread) -> None:
+    """Mount and serve until the mount ends.
+
+    Args:
+        reread: gives the settings of the same mount anew, when it is told to reload.
+
+    Raises:
+        CommandError: it could not be mounted.
+    """
+    _serve(settings, reread, lambda: None, background=False)
+
+
+def _serve(
+    settings: Settings, reread: Reread, ready: Callable[[], None], *, background: bool
+) -> None:
+    # Imported here: the other commands, and the process that waits for a background mount to
+    # get ready, do without FUSE.
+    from msfs_fuse.daemon import service
+
+    _configure_log(background=background, debug=settings.debug)
+    service.run(settings, reread, ready)
+
+
+def run_in_background(settings: Settings, reread: Reread) -> int:
+    """Mount, and return when the mount is live.
+
+    The daemon keeps the terminal's stderr until then, so that what goes wrong is seen.
+
+    Args:
+        reread: as for run_in_foreground.
+
+    Returns:
+        The exit code: in the daemon when it ends, elsewhere when the mount is live or has failed.
+    """
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child:
+        os.close(writer)
+        with open(reader, "rb") as pipe:
+            if pipe.read():
+                return Exit.OK
+        _, status = os.waitpid(child, 0)
+        code = os.waitstatus_to_exitcode(status)
+        return code if code > 0 else Exit.FAILED
+
+    os.close(reader)
+    os.chdir("/")
+
+    def ready() -> None:
+        # Not before: autofs lets nobody pass to a mount point but the process group that mounts.
+        os.setsid()
+        null = os.open(os.devnull, os.O_RDWR)
+        for standard in (0, 1, 2):
+            os.dup2(null, standard)
+        os.close(null)
+        os.write(writer, b"ready")
+        os.close(writer)
+
+    _serve(settings, reread, ready, background=True)
+    return Exit.OK

@@ -1,0 +1,1 @@
+"""A domain's datagrams by an MQTT broker."""

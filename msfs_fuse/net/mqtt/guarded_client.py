@@ -1,0 +1,106 @@
+"""paho's MQTT client on a socket of ours, and on its guard against the broker.
+
+paho would take packets of 256 MiB, keep what comes with QoS 2 for as long as the broker likes, and
+answer pings without end. Four of its methods are overridden to prevent that and to hand it our
+socket; they are not part of its interface, and tests/test_mqtt_hostile.py tells if a new version
+has them no more.
+"""
+
+import contextlib
+import socket
+
+import paho.mqtt.client as paho
+import trio
+from paho.mqtt.enums import CallbackAPIVersion, MessageType, MQTTErrorCode, MQTTProtocolVersion
+
+from msfs_fuse.net.mqtt import dial
+
+# The longest packet that a broker may send, in bytes: a datagram and its topic take half of it.
+MAX_PACKET = 4096
+
+# How much to read at a time: TLS has at most so much in a record, so that it keeps no rest.
+_CHUNK = 16 * 1024
+
+# What a broker has reason to send.
+_EXPECTED = {
+    MessageType.CONNACK,
+    MessageType.PUBLISH,
+    MessageType.SUBACK,
+    MessageType.PINGRESP,
+    MessageType.DISCONNECT,
+}
+_QOS = 0b110  # of a PUBLISH, in its first byte
+
+
+class GuardedClient(paho.Client):
+    """A client whose reconnect() does not connect.
+
+    Args:
+        sock: connected already.
+
+    Attributes:
+        heard_at: when the broker sent anything; trio's time, in seconds.
+        trouble: why the connection has ended, for people, as far as it has and that is known.
+    """
+
+    def __init__(self, sock: socket.socket, version: MQTTProtocolVersion, client_id: str) -> None:
+        super().__init__(
+            CallbackAPIVersion.VERSION2,
+            client_id,
+            protocol=version,
+            # Else it would connect once more by itself, in trio's thread.
+            reconnect_on_failure=False,
+        )
+        self._given = sock
+        self._input = b""
+        self._is_answered = False
+        self.heard_at = trio.current_time()
+        self.trouble: str | None = None
+
+    @property
+    def has_input(self) -> bool:
+        """Whether there is something to read that no wait_readable() would tell of."""
+        return bool(self._input)
+
+    def _create_socket(self) -> socket.socket:
+        return self._given
+
+    def _sock_recv(self, bufsize: int) -> bytes:
+        if bufsize > MAX_PACKET:
+            self.trouble = f"the broker announces a packet of {bufsize} bytes"
+            raise ConnectionError(self.trouble)
+        if not self._input:
+            try:
+                self._input = super()._sock_recv(_CHUNK)
+            except BlockingIOError:
+                raise
+            except OSError as error:
+                self.trouble = dial.words(error)
+                raise
+            self.heard_at = trio.current_time()
+        data, self._input = self._input[:bufsize], self._input[bufsize:]
+        return data
+
+    def _sock_send(self, buf: bytes | bytearray) -> int:
+        try:
+            return super()._sock_send(buf)
+        except BlockingIOError:
+            raise
+        except OSError as error:
+            with contextlib.suppress(OSError):
+                self._sock_recv(1)  # where TLS has the reason
+            self.trouble = self.trouble or dial.words(error)
+            raise
+
+    def _packet_handle(self) -> MQTTErrorCode:
+        command = self._in_packet["command"]
+        kind = command & 0xF0
+        if (
+            kind not in _EXPECTED
+            or (kind == MessageType.PUBLISH and command & _QOS)
+            or (kind == MessageType.CONNACK) == self._is_answered
+        ):
+            self.trouble = f"the broker sends what nobody has asked for ({command:#04x})"
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL
+        self._is_answered = True
+        return super()._packet_handle()

@@ -1,0 +1,1 @@
+"""A domain's datagrams by UDP: unicast, multicast and static peers."""

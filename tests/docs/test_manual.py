@@ -1,0 +1,224 @@
+"""The manual pages and the example configuration tell all that there is, and nothing wrong."""
+
+import argparse
+import dataclasses
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from msfs_fuse.commands import main as cli
+from msfs_fuse.commands import mount_helper
+from msfs_fuse.commands.listen import SENDER_FACTS
+from msfs_fuse.commands.mount_helper import MountExit
+from msfs_fuse.config import options as config
+from msfs_fuse.config.file import Configuration, read_configuration
+from msfs_fuse.config.options import DomainSettings, NetworkSettings, Settings, parse_options
+from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING, Limits
+from msfs_fuse.errors import CommandError, Exit
+from msfs_fuse.mounts import ENVIRONMENT
+from msfs_fuse.net.mqtt.settings import Broker
+
+CHECKOUT = Path(__file__).parent.parent.parent
+INSTALLED = CHECKOUT / "scripts" / "install.d"
+EXAMPLE = INSTALLED / "msfs.toml"
+PAGES = ("msfs.1", "msfs.toml.5", "mount.msfs.8")
+
+# One key too many in each table, for the complaint to list those that are known.
+_UNKNOWN_KEYS = {
+    "file": "x = 1",
+    "mount": "mount = { x = 1 }",
+    "domain": "domain.d = { x = 1 }",
+    "transport": 'domain.d = { keyring = "k", transport = [{ url = "mqtt://h", x = 1 }] }',
+}
+
+_ESCAPES = {
+    r"\-": "-",
+    r"\[rs]": "\\",
+    r"\[ti]": "~",
+    r"\[aq]": "'",
+    r"\[ha]": "^",
+    r"\[dq]": '"',
+    r"\&": "",
+    r"\c": "",
+    '""': '"',
+}
+_ESCAPE = re.compile(r'\\f.|\\\[\w+\]|\\.|""')
+
+
+def page(name: str) -> str:
+    """The source of a page, without its escapes and the changes of font."""
+    source = (CHECKOUT / "docs" / "man" / name).read_text().replace("\\\n", "")
+    return _ESCAPE.sub(lambda match: _ESCAPES.get(match[0], ""), source)
+
+
+def section(text: str, heading: str) -> str:
+    """What is below a heading, up to the next one of its kind or above."""
+    match = re.search(rf"^\.(S[HS]) {re.escape(heading)}\n", text, re.MULTILINE)
+    assert match is not None, f"no section {heading}"
+    end = r"^\.SH " if match[1] == "SH" else r"^\.S[HS] "
+    return re.split(end, text[match.end() :], maxsplit=1, flags=re.MULTILINE)[0]
+
+
+def paragraphs(text: str) -> dict[str, str]:
+    """Tagged paragraphs, by each word of their tags."""
+    found = {}
+    for tag, body in re.findall(r"^\.TP\n(.*)\n((?:(?!\.(?:TP|PP|S[HS])\b).*\n?)*)", text, re.M):
+        for word in re.findall(r"[\w./-]+", tag.removeprefix(".").partition(" ")[2]):
+            found[word] = body
+    return found
+
+
+def options_of(parser: argparse.ArgumentParser) -> Iterator[str]:
+    for action in parser._actions:
+        yield from action.option_strings
+
+
+def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    [commands] = (each for each in parser._actions if isinstance(each, argparse._SubParsersAction))
+    return dict(commands.choices)
+
+
+def default(text: str) -> int:
+    match = re.search(r"Default: (\w+)\.", text)
+    assert match is not None, text
+    return config._number("default", match[1])
+
+
+COMMANDS = commands_of(cli.build_parser())
+
+
+def test_each_command_has_a_section_and_a_synopsis() -> None:
+    text = page("msfs.1")
+    assert re.findall(r"^\.SS msfs (\w+)$", text, re.MULTILINE) == list(COMMANDS)
+    synopsis = section(text, "SYNOPSIS")
+    assert re.findall(r"^\.B msfs (\w+)", synopsis, re.MULTILINE) == list(COMMANDS)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_each_command_has_its_options(name: str) -> None:
+    options = set(options_of(COMMANDS[name])) - {"-h", "--help"}
+    told = paragraphs(section(page("msfs.1"), f"msfs {name}"))
+    assert {each for each in told if each.startswith("-")} == options
+
+
+@pytest.mark.parametrize(
+    ("name", "parser"),
+    [("msfs.1", cli.build_parser()), ("mount.msfs.8", mount_helper.build_parser())],
+)
+def test_each_program_has_its_options(name: str, parser: argparse.ArgumentParser) -> None:
+    told = paragraphs(section(page(name), "OPTIONS"))
+    assert {each for each in told if each.startswith("-")} == set(options_of(parser))
+
+
+def test_each_mount_option() -> None:
+    told = paragraphs(section(page("msfs.1"), "MOUNT OPTIONS"))
+    of_the_help = set(re.findall(r"^  ([\w.-]+)|,(\w+)(?==)", cli._MOUNT_OPTIONS, re.MULTILINE))
+    names = {first or second for first, second in of_the_help}
+    assert {"busy_poll", "keyring", "nosuid"} <= names
+    names |= {"config", config._MAKE_DIRECTORY, *config._KERNEL_OPTIONS.split(",")}
+    names |= {each.name for each in dataclasses.fields(Limits)}
+    assert names <= set(told)
+    for field in dataclasses.fields(Limits):
+        assert default(told[field.name]) == field.default, field.name
+    assert default(told["busy_poll"]) == Settings.busy_poll
+    assert f"at most {MESSAGE_SIZE_CEILING}." in told["max_message_size"]
+
+
+def test_each_option_that_is_ignored_or_refused() -> None:
+    options = section(page("mount.msfs.8"), "MOUNT OPTIONS")
+    words = set(re.findall(r"[\w.-]+=?", options))
+    assert {*config._IGNORED_OPTIONS.split(","), *config._IGNORED_PREFIXES} <= words
+    assert set(config._REFUSED_OPTIONS) <= set(paragraphs(options))
+
+
+def test_each_exit_code() -> None:
+    for name, codes in (("msfs.1", Exit), ("mount.msfs.8", MountExit)):
+        told = paragraphs(section(page(name), "EXIT STATUS"))
+        assert set(told) == {str(int(code)) for code in codes}, name
+
+
+def test_the_environment() -> None:
+    told = set(paragraphs(section(page("msfs.1"), "ENVIRONMENT")))
+    facts = {f"MSFS_{fact.upper()}" for fact in SENDER_FACTS}
+    assert told == {ENVIRONMENT, "MSFS_SLOT", *facts}
+
+
+def known_keys(directory: Path, text: str) -> set[str]:
+    path = directory / "unknown.toml"
+    path.write_text(text)
+    with pytest.raises(CommandError) as caught:
+        read_configuration(str(path))
+    match = re.search(r"known here: (.*)\)", str(caught.value))
+    assert match is not None, str(caught.value)
+    return set(match[1].split(", "))
+
+
+def test_each_key_of_the_configuration(tmp_path: Path) -> None:
+    keys = {table: known_keys(tmp_path, text) for table, text in _UNKNOWN_KEYS.items()}
+    text = page("msfs.toml.5")
+    tables = {
+        "file": section(text, "THE FILE"),
+        "mount": section(text, "THE TABLE [mount]"),
+        "domain": section(text, "THE TABLES [domain.NAME]"),
+        "transport": section(text, "TRANSPORTS"),
+    }
+    keys["file"] -= {"mount", "domain"}
+    for table, known in keys.items():
+        assert known <= set(paragraphs(tables[table])), table
+    for line in ("Default: 4424.", "Default: 10.", "Default: 5."):
+        assert line in text
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_a_page_is_clean(name: str) -> None:
+    if shutil.which("man") is None:
+        pytest.skip("man is not installed")
+    done = subprocess.run(
+        ["man", "--warnings", "-E", "UTF-8", "-l", str(CHECKOUT / "docs" / "man" / name)],
+        env={**os.environ, "LC_ALL": "C.UTF-8", "MANWIDTH": "80", "MANPAGER": "cat"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stderr == ""
+    assert "SEE ALSO" in done.stdout
+
+
+def test_the_examples_of_fstab_are_good() -> None:
+    text = section(page("mount.msfs.8"), "FSTAB AND THE SERVICE")
+    lines = re.findall(rf"^msfs +(\S+) +{config.FILESYSTEM_TYPE} +(\S+) +0 0$", text, re.MULTILINE)
+    assert len(lines) == 2
+    for directory, options in lines:
+        words = [each for each in options.split(",") if not each.startswith("config=")]
+        assert parse_options(directory, words).allow_other
+
+
+def test_the_example_configuration_changes_nothing() -> None:
+    assert read_configuration(str(EXAMPLE)) == Configuration(NetworkSettings())
+
+
+def test_the_example_configuration_has_each_key(tmp_path: Path) -> None:
+    """Without the `#` in front of what is no comment of its own, it is a configuration."""
+    text = re.sub(r"^#(?=\S)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
+    path = tmp_path / "msfs.toml"
+    path.write_text(text)
+    network, options = read_configuration(str(path))
+    assert options == ("strict", "max_bytes=1g")
+    [domain] = network.domains
+    [broker] = domain.brokers
+    for told, kind in ((domain, DomainSettings), (broker, Broker)):
+        for field in dataclasses.fields(kind):
+            if field.name in ("port", "multicast", "prefix", "protocol", "keepalive"):
+                assert getattr(told, field.name) == field.default, field.name
+    assert broker.connect_timeout == Broker.connect_timeout
+    known: set[str] = set()
+    for table in _UNKNOWN_KEYS.values():
+        known |= known_keys(tmp_path, table)
+    keys = set(re.findall(r"^(\w+) =", text, re.MULTILINE))
+    assert keys == known - {"mount", "domain", "transport"}
+    assert {"[mount]", "[domain.corp]", "[[domain.corp.transport]]"} <= set(text.splitlines())
