@@ -4,10 +4,9 @@ import os
 
 from msfs_fuse.commands import output
 from msfs_fuse.config.file import read_configuration
-from msfs_fuse.config.options import DomainSettings
 from msfs_fuse.errors import CommandError
+from msfs_fuse.net.assembly import NetworkError, load_secrets
 from msfs_fuse.net.keyring import Key, Keyring, KeyringError, load_keyring, save_keyring
-from msfs_fuse.net.mqtt.dial import CredentialsError, load_credentials
 
 
 def change(path: str, *, add: bool, use: str | None, remove: str | None) -> None:
@@ -43,28 +42,17 @@ def check_configuration(path: str | None) -> None:
         CommandError: the first thing that is wrong.
     """
     network = read_configuration(path).network
-    if not network.domains:
+    if network is None:
         output.print_lines(["no domain: other hosts are out of reach"])
+        return
     for domain in network.domains:
-        keyring = load_secrets(domain)
-        ways = [f"UDP port {domain.port}"] * domain.udp + [each.url for each in domain.brokers]
-        output.print_lines([f"domain {domain.name}: {', '.join(ways)}, {domain.keyring}"])
+        try:
+            keyring = load_secrets(domain)
+        except NetworkError as error:
+            raise CommandError(str(error)) from None
+        ways = ", ".join(map(str, domain.transports))
+        output.print_lines([f"domain {domain.name}: {ways}, {domain.keyring}"])
         _show(keyring)
-
-
-def load_secrets(domain: DomainSettings) -> Keyring:
-    """Read the keyring of a domain, and the files that its brokers need.
-
-    Raises:
-        CommandError: one of them cannot be used.
-    """
-    try:
-        keyring = load_keyring(domain.keyring)
-        for broker in domain.brokers:
-            load_credentials(broker)
-    except (KeyringError, CredentialsError) as error:
-        raise CommandError(f"domain {domain.name}: {error}") from None
-    return keyring
 
 
 def _show(keyring: Keyring) -> None:

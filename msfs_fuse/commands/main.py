@@ -26,22 +26,7 @@ The mount is that of --mount, or of $MSFS_MOUNT, or the only one there is.
 
 _MOUNT_OPTIONS = """\
 options for -o, separated by commas:
-  allow_other             let other users in; not for a private mount
-  strict                  opening a missing slot to write fails, as on Windows
-  max_message_size=N      bytes in one message (64k)
-  max_messages=N          messages queued in a slot (65536)
-  max_slot_bytes=N        bytes queued in a slot (64m)
-  max_total_messages=N    messages queued in the mount (2000000)
-  max_bytes=N             bytes queued in the mount (256m)
-  max_slots_per_user=N    slots and directories a user may own (4096); root is exempt
-  max_waiting=N           reads that may wait in the mount (16384)
-  busy_poll=N             microseconds to look for the next request before sleeping (50);
-                          0 never; only while requests follow each other, and not on one core
-  domain=NAME,keyring=FILE  be a member of this domain, beside those of the configuration
-  host=NAME               what other hosts call this one (its host name)
-  config=FILE             the configuration, as --config
-  X-mount.mkdir[=MODE]    make DIR if there is none
-  nosuid,nodev,noexec,…   as for any mount
+{options}
 
 The configuration is /etc/msfs/msfs.toml and /etc/msfs/msfs.toml.d/*.toml, for users who are not
 root ~/.config/msfs/msfs.toml and ~/.config/msfs/msfs.toml.d/*.toml, or FILE and FILE.d/*.toml.
@@ -154,12 +139,11 @@ def _mount(args: argparse.Namespace) -> int:
 
 def _umount(args: argparse.Namespace) -> Exit:
     from msfs_fuse import mounts
-    from msfs_fuse.config.options import FILESYSTEM_TYPE
 
     path = os.path.realpath(os.path.dirname(os.path.abspath(args.directory)))
     path = os.path.join(path, os.path.basename(os.path.abspath(args.directory)))
     mount = mounts.mount_at(path)
-    if mount is None or mount.fstype != FILESYSTEM_TYPE:
+    if mount is None or mount.fstype != mounts.FILESYSTEM_TYPE:
         if args.dead:
             return Exit.OK
         raise CommandError(f"no mailslots are mounted at {path}", Exit.NO_MOUNT)
@@ -288,6 +272,13 @@ class _Version(argparse.Action):
 
 
 class _Parser(argparse.ArgumentParser):
+    def format_help(self) -> str:
+        if self.epilog is not None and "{options}" in self.epilog:
+            from msfs_fuse.config.options import help_text
+
+            self.epilog = self.epilog.replace("{options}\n", help_text())
+        return super().format_help()
+
     def error(self, message: str) -> NoReturn:
         self.exit(Exit.USAGE, f"{self.prog}: {message} (see {self.prog} --help)\n")
 

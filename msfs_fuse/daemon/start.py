@@ -8,9 +8,9 @@ import os
 import sys
 from collections.abc import Callable
 
-from msfs_fuse.config.options import FILESYSTEM_TYPE, Settings
+from msfs_fuse.config.settings import Settings
 from msfs_fuse.errors import CommandError, Exit
-from msfs_fuse.mounts import detach, is_alive, mount_at
+from msfs_fuse.mounts import FILESYSTEM_TYPE, detach, is_alive, mount_at
 
 log = logging.getLogger(__name__)
 

@@ -36,18 +36,6 @@ _COUNTERS = {
 }
 
 
-_NETWORK_COUNTERS = {
-    "sent": "Datagrams handed to the kernel.",
-    "send_failed": "Datagrams that the kernel refused: no route, no link.",
-    "send_queue_full": "Datagrams refused for a full send queue.",
-    "sent_while_away": "Datagrams lost because the broker was away.",
-    "received": "Datagrams of other members, each counted once.",
-    "delivered": "Messages from other hosts put in a slot.",
-    "no_slot": "Messages from other hosts for a slot that this one has not.",
-    "slot_refused": "Messages from other hosts that a slot did not take.",
-}
-
-
 class _MailCollector(Collector):
     """Reads the core's plain numbers when somebody scrapes, so that counting costs nothing."""
 
@@ -60,24 +48,16 @@ class _MailCollector(Collector):
             yield GaugeMetricFamily(f"msfs_{name}", text, value=getattr(self._mail, name))
         for name, value in self._mail.counts:
             yield CounterMetricFamily(f"msfs_{name}", _COUNTERS[name], value=value)
-        for name, value in self._router.counts().items():
-            yield CounterMetricFamily(f"msfs_network_{name}", _NETWORK_COUNTERS[name], value=value)
-        links = self._router.links()
-        if links:
-            gauge = GaugeMetricFamily(
-                "msfs_network_link_up", "Whether the broker is there.", labels=["domain", "url"]
-            )
-            for link in links:
-                gauge.add_metric([link.domain, link.url], link.is_up)
-            yield gauge
-        drops = self._router.drops()
-        if drops:
-            family = CounterMetricFamily(
-                "msfs_network_dropped", "Datagrams dropped.", labels=["reason"]
-            )
-            for reason, value in drops.items():
-                family.add_metric([reason], value)
-            yield family
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        for metric in self._router.metrics():
+            family = families.get(metric.name)
+            if family is None:
+                kind = CounterMetricFamily if metric.kind == "counter" else GaugeMetricFamily
+                family = families[metric.name] = kind(
+                    f"msfs_{metric.name}", metric.help, labels=list(metric.labels)
+                )
+            family.add_metric(list(metric.labels.values()), metric.value)
+        yield from families.values()
 
 
 def metrics(mail: Mailslots, router: Router) -> Callable[[], bytes]:
@@ -111,6 +91,13 @@ def status(mail: Mailslots, mountpoint: str, router: Router) -> Callable[[], byt
     return render
 
 
+def peers(router: Router) -> str:
+    """The hosts that were heard: a line of headings, then one line for each. Tabs in between."""
+    rows = [("DOMAIN", "HOST", "ADDRESS", "HEARD")]
+    rows += ((*heard[:3], f"{heard.age:.0f}") for heard in router.heard())
+    return "".join("{}\t{}\t{}\t{}\n".format(*row) for row in rows)
+
+
 def control_directory(
     mail: Mailslots, mountpoint: str, router: Router, now: int
 ) -> ControlDirectory:
@@ -122,7 +109,7 @@ def control_directory(
     )
     contents = {
         "metrics": metrics(mail, router),
-        "peers": lambda: router.peers().encode(),
+        "peers": lambda: peers(router).encode(),
         "status": status(mail, mountpoint, router),
     }
     for name, content in contents.items():
