@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from msfs_fuse.commands.check import Check, State
 from msfs_fuse.mounts import daemon_of, is_alive, our_mounts
-from msfs_fuse.net.assembly import NetworkError, load_secrets
+from msfs_fuse.net.assembly import NetworkError, load
 from msfs_fuse.net.settings import DomainSettings
 from msfs_fuse.net.udp.settings import UdpSettings
 
@@ -41,7 +41,7 @@ def check(domains: Sequence[DomainSettings]) -> Iterator[Check]:
 
 def _keys(domain: DomainSettings) -> Check:
     try:
-        load_secrets(domain)
+        load(domain, "localhost")
     except NetworkError as error:
         return Check("keyring", State.FAIL, str(error))
     return Check("keyring", State.OK, f"domain {domain.name}: {domain.keyring} can be used")

@@ -5,7 +5,7 @@ import os
 from msfs_fuse.commands import output
 from msfs_fuse.config.file import read_configuration
 from msfs_fuse.errors import CommandError
-from msfs_fuse.net.assembly import NetworkError, load_secrets
+from msfs_fuse.net.assembly import NetworkError, load
 from msfs_fuse.net.keyring import Key, Keyring, KeyringError, load_keyring, save_keyring
 
 
@@ -47,7 +47,7 @@ def check_configuration(path: str | None) -> None:
         return
     for domain in network.domains:
         try:
-            keyring = load_secrets(domain)
+            _, keyring = load(domain, "localhost")
         except NetworkError as error:
             raise CommandError(str(error)) from None
         ways = ", ".join(map(str, domain.transports))

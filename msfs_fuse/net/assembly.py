@@ -8,6 +8,7 @@ from msfs_fuse.net.keyring import Keyring, load_keyring
 from msfs_fuse.net.private_file import SecretError
 from msfs_fuse.net.router import DomainRouter, Member
 from msfs_fuse.net.settings import DomainSettings, NetworkSettings
+from msfs_fuse.net.transport import Transport
 
 
 class NetworkError(Exception):
@@ -21,31 +22,27 @@ def make_router(settings: NetworkSettings, host: str) -> Router:
         host: what other hosts call this one.
 
     Raises:
-        NetworkError: a key, password or certificate cannot be used, or the host's name.
+        NetworkError: a key, password, certificate, library or the name of the host cannot be used.
     """
-    members = [_member(domain, host) for domain in settings.domains]
+    members = []
+    for each in settings.domains:
+        transports, keyring = load(each, host)
+        try:
+            domain = Domain(each.name, host, keyring, time.time_ns() // 1_000_000)
+        except ValueError as error:
+            raise NetworkError(f"domain {each.name}: {error}") from None
+        members.append(Member(domain, transports))
     return Routers(DomainRouter(host, members)) if members else Routers()
 
 
-def load_secrets(domain: DomainSettings) -> Keyring:
-    """Read all files with secrets that a domain names, to see whether they can be used.
+def load(settings: DomainSettings, host: str) -> tuple[list[Transport], Keyring]:
+    """What a domain needs, with all files read that its settings name. Nothing is opened to others.
 
     Raises:
-        NetworkError: one cannot.
+        NetworkError: something of it cannot be used.
     """
     try:
-        for transport in domain.transports:
-            transport.check()
-        return load_keyring(domain.keyring)
-    except SecretError as error:
-        raise NetworkError(f"domain {domain.name}: {error}") from None
-
-
-def _member(settings: DomainSettings, host: str) -> Member:
-    try:
         transports = [each.make(settings.name, host) for each in settings.transports]
-        keyring = load_keyring(settings.keyring)
-        domain = Domain(settings.name, host, keyring, time.time_ns() // 1_000_000)
-    except (SecretError, ValueError) as error:
+        return transports, load_keyring(settings.keyring)
+    except (SecretError, ImportError) as error:
         raise NetworkError(f"domain {settings.name}: {error}") from None
-    return Member(domain, transports)

@@ -31,7 +31,7 @@ class TransportSettings(Struct, frozen=True, kw_only=True):
 
     Each transport has a subclass. The `description` of a field says what it has to be, and
     `__post_init__` raises FieldError for what one field alone does not tell. Importing it must not
-    load what carries messages: that is for check() and make().
+    load what carries messages: that is for make().
 
     Attributes:
         schemes: of the URLs that stand for it in a configuration.
@@ -39,17 +39,11 @@ class TransportSettings(Struct, frozen=True, kw_only=True):
 
     schemes: ClassVar[tuple[str, ...]] = ()
 
-    def check(self) -> None:
-        """See whether the files with its secrets can be used.
-
-        Raises:
-            SecretError: one cannot.
-        """
-
     def make(self, domain: str, host: str) -> "Transport":
         """The transport of that domain on this host.
 
         Raises:
             SecretError: a file with a secret cannot be used.
+            ImportError: a library that it needs is missing, or another version than it can use.
         """
         raise NotImplementedError

@@ -128,11 +128,6 @@ class BrokerSettings(TransportSettings, frozen=True, kw_only=True):
     def __str__(self) -> str:
         return self.url
 
-    def check(self) -> None:
-        from msfs_fuse.net.mqtt.dial import load_login
-
-        load_login(self)
-
     def make(self, domain: str, host: str) -> "Transport":
         from msfs_fuse.net.mqtt.dial import load_login
         from msfs_fuse.net.mqtt.transport import MqttTransport
