@@ -121,7 +121,7 @@ class Keyring:
         return Keyring(tuple(each for each in self.keys if each != key))
 
     def _find(self, fingerprint: str) -> Key:
-        found = [key for key in self.keys if key.fingerprint == fingerprint.lower()]
+        found = [key for key in self.keys if key.fingerprint == fold(fingerprint)]
         if len(found) != 1:
             raise KeyringError(f"there is no key {fingerprint} in it")
         return found[0]

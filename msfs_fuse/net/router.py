@@ -44,7 +44,7 @@ _EVERYDAY = (Reason.OWN, Reason.REPLAYED)
 
 
 @dataclass
-class _Counts:
+class _ArrivalCounts:
     received: int = counter("Datagrams of other members, each counted once.")
     delivered: int = counter("Messages from other hosts put in a slot.")
     no_slot: int = counter("Messages from other hosts for a slot that this one has not.")
@@ -146,7 +146,7 @@ class DomainRouter(Router, Receiver):
         self._by_transport = {each: member for member in members for each in member.transports}
         self._deliver: Deliver = lambda path, data, sender, sent_at: (0, 0)
         self._clock = clock
-        self._counts = _Counts()
+        self._counts = _ArrivalCounts()
         self._drops = dict.fromkeys(Reason, 0)
         self._complaints = _Complaints()
         self._hello = trio.Event()

@@ -73,7 +73,7 @@ def pause(attempts: int, outage: float) -> float:
 
 
 @dataclass
-class _Counts(SendCounts):
+class _BrokerCounts(SendCounts):
     sent_while_away: int = counter("Datagrams lost because the broker was away.")
 
 
@@ -113,7 +113,7 @@ class MqttTransport(Transport):
         self._ways = Ways[None]()  # all by the same connection
         self._mounts: dict[Origin, bytes] = {}  # whose presence was heard
         self._leaving: set[Origin] = set()  # those of them that the broker says are gone
-        self._counts = _Counts()
+        self._counts = _BrokerCounts()
 
     # ---- what the router asks ----
 

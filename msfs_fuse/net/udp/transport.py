@@ -61,7 +61,7 @@ class UdpSource(NamedTuple):
 
 
 @dataclass
-class _Counts(SendCounts):
+class _UdpCounts(SendCounts):
     send_failed: int = counter("Datagrams that the kernel refused: no route, no link.")
 
 
@@ -84,7 +84,7 @@ class UdpTransport(Transport):
         self._listening: dict[tuple[int, int], trio.CancelScope] = {}
         self._queue: deque[tuple[Endpoint, bytes]] = deque()
         self._queued = trio.Event()
-        self._counts = _Counts()
+        self._counts = _UdpCounts()
 
     # ---- what the router asks ----
 
