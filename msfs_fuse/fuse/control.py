@@ -115,10 +115,10 @@ def control_directory(
     mail: Mailslots, mountpoint: str, router: Router, now: int
 ) -> ControlDirectory:
     """Make `.msfs` and its files."""
-    root = mail.root
+    root = mail.tree.root
     owner = root.uid, root.gid
     directory = ControlDirectory(
-        mail.new_id(), CONTROL_DIRECTORY, root, *owner, 0o555, now, now, now
+        mail.tree.new_id(), CONTROL_DIRECTORY, root, *owner, 0o555, now, now, now
     )
     contents = {
         "metrics": metrics(mail, router),
@@ -127,6 +127,6 @@ def control_directory(
     }
     for name, content in contents.items():
         directory.children[name] = ControlFile(
-            mail.new_id(), name, directory, *owner, 0o444, now, now, now, content
+            mail.tree.new_id(), name, directory, *owner, 0o444, now, now, now, content
         )
     return directory

@@ -98,7 +98,7 @@ class Operations(pyfuse3.Operations):
         self._polls = Polls()
         self.reads = Reads(mail, self._polls)
         self.exchange = Exchange(mail, self._polls, router)
-        self._inodes = Inodes(mail.root)
+        self._inodes = Inodes(mail.tree.root)
         self._remote = RemoteNames(mail, time.time_ns)
         self._control = control_directory(mail, mountpoint, router, time.time_ns())
         self._files: dict[int, Handle | RemoteHandle | Snapshot] = {}
@@ -112,7 +112,7 @@ class Operations(pyfuse3.Operations):
         check_length(name)
         if isinstance(parent, RemoteDirectory):
             return self._remote.find(parent, name)
-        if parent is self._mail.root:
+        if parent is self._mail.tree.root:
             if name == self._control.name:
                 return self._control
             if name.startswith(REMOTE_MARK):
@@ -155,9 +155,9 @@ class Operations(pyfuse3.Operations):
             if fields.update_uid or fields.update_gid:
                 uid = attr.st_uid if fields.update_uid else node.uid
                 gid = attr.st_gid if fields.update_gid else node.gid
-                self._mail.set_owner(node, uid, gid, time.time_ns())
+                self._mail.tree.set_owner(node, uid, gid, time.time_ns())
             if fields.update_mode:
-                self._mail.set_mode(node, attr.st_mode & _PERMISSIONS, time.time_ns())
+                self._mail.tree.set_mode(node, attr.st_mode & _PERMISSIONS, time.time_ns())
         elif fields.update_uid or fields.update_gid or fields.update_mode:
             raise SlotError(errno.EPERM)
         return attributes(node)
@@ -171,7 +171,7 @@ class Operations(pyfuse3.Operations):
         if isinstance(parent, RemoteDirectory):
             return self._inodes.remember(self._remote.mkdir(parent, os.fsdecode(name), caller))
         return self._inodes.remember(
-            self._mail.mkdir(
+            self._mail.tree.mkdir(
                 self._inodes.directory(parent_inode),
                 os.fsdecode(name),
                 mode & _PERMISSIONS,
@@ -186,11 +186,11 @@ class Operations(pyfuse3.Operations):
         if isinstance(parent, RemoteDirectory):
             self._remote.rmdir(parent, os.fsdecode(name), _caller(ctx))
             return
-        self._mail.rmdir(*self._removal(parent_inode, name, ctx))
+        self._mail.tree.rmdir(*self._removal(parent_inode, name, ctx))
 
     @handler
     def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        self._mail.unlink(*self._removal(parent_inode, name, ctx))
+        self._mail.tree.unlink(*self._removal(parent_inode, name, ctx))
 
     def _removal(
         self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
@@ -239,7 +239,7 @@ class Operations(pyfuse3.Operations):
         if not isinstance(directory, Directory):
             raise SlotError(errno.ENOTDIR)
         nodes: list[Node] = [directory, directory.parent or directory]
-        if directory is self._mail.root:
+        if directory is self._mail.tree.root:
             nodes.append(self._control)
             nodes += (self._remote.host(REMOTE_MARK + name) for name in self._router.names())
         nodes += directory.children.values()
@@ -340,7 +340,7 @@ class Operations(pyfuse3.Operations):
         handle = self.exchange.open(address, ctx)
         if handle is not None:
             return handle
-        slot = self._mail.find(address.path)
+        slot = self._mail.tree.find(address.path)
         if not isinstance(slot, Slot):
             raise SlotError(errno.ENOENT)
         # Past the kernel, which has not walked the directories.

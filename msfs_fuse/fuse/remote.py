@@ -41,7 +41,7 @@ class RemoteNames:
         host = name.removeprefix(REMOTE_MARK)
         if not host or "\\" in host:
             raise SlotError(errno.ENOENT)
-        return self._directory(self._mail.root, name, host, ())
+        return self._directory(self._mail.tree.root, name, host, ())
 
     def find(self, parent: RemoteDirectory, name: str) -> RemoteDirectory | RemoteSlot:
         """What `name` in `parent` is: a directory somebody made, or else a slot.
@@ -55,7 +55,7 @@ class RemoteNames:
         if node is not None:
             return node
         path = (*parent.path, name)
-        if self._is_own(parent.host) and isinstance(self._mail.find(path), Directory):
+        if self._is_own(parent.host) and isinstance(self._mail.tree.find(path), Directory):
             return self._directory(parent, name, parent.host, path)
         node = self._nodes[key] = self._slot(parent, name)
         return node
@@ -101,7 +101,7 @@ class RemoteNames:
         self._made.discard(directory)
 
     def _check_privilege(self, caller: Caller) -> None:
-        if caller.uid not in (self._mail.root.uid, 0):
+        if caller.uid not in (self._mail.tree.root.uid, 0):
             raise SlotError(errno.EPERM)
 
     def _check_path(self, parent: RemoteDirectory, name: str) -> None:
@@ -115,9 +115,9 @@ class RemoteNames:
         node = self._nodes.get(key)
         if isinstance(node, RemoteDirectory):
             return node
-        root, now = self._mail.root, self._now()
+        root, now = self._mail.tree.root, self._now()
         node = RemoteDirectory(
-            self._mail.new_id(),
+            self._mail.tree.new_id(),
             name,
             parent,
             root.uid,
@@ -137,9 +137,9 @@ class RemoteNames:
             address = Address(parent.host, (*parent.path, *name.split("\\")))
         except ValueError:
             raise SlotError(errno.EINVAL) from None
-        root, now = self._mail.root, self._now()
+        root, now = self._mail.tree.root, self._now()
         return RemoteSlot(
-            self._mail.new_id(),
+            self._mail.tree.new_id(),
             name,
             parent,
             root.uid,
