@@ -10,27 +10,27 @@ import functools
 import itertools
 import logging
 import os
-import select
 import time
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import pyfuse3
 
 from msfs_fuse.core import attributes as slot_attributes
 from msfs_fuse.core.errors import SlotError
-from msfs_fuse.core.limits import NAME_MAX
+from msfs_fuse.core.limits import NAME_MAX, Limits
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
 from msfs_fuse.core.network import Router
 from msfs_fuse.core.slot import Access, Caller, Directory, Handle, Node, Slot
-from msfs_fuse.fuse import interpose, procfs
+from msfs_fuse.fuse import procfs
 from msfs_fuse.fuse.control import control_directory
-from msfs_fuse.fuse.exchange import Exchange, RemoteHandle
-from msfs_fuse.fuse.nodes import ControlFile, Inodes, RemoteDirectory, RemoteSlot, attributes
+from msfs_fuse.fuse.exchange import Exchange
+from msfs_fuse.fuse.files import ControlFile, OpenFile, RemoteFile, SlotFile
+from msfs_fuse.fuse.nodes import ControlText, Inodes, RemoteDirectory, RemoteSlot, attributes
 from msfs_fuse.fuse.permissions import Credentials
-from msfs_fuse.fuse.reads import Polls, Reads, deliver
 from msfs_fuse.fuse.remote import RemoteNames
+from msfs_fuse.fuse.replies import Replies, Request
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +40,6 @@ _R = TypeVar("_R")
 _PERMISSIONS = 0o7777
 _DOTS = (b".", b"..")
 _NEW_SLOT_MODE = 0o666
-
-
-class Snapshot(NamedTuple):
-    """An open control file: what it held when it was opened."""
-
-    data: bytes
 
 
 _Handler = Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]
@@ -95,16 +89,25 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self._mail = mail
         self._router = router
-        self._polls = Polls()
-        self.reads = Reads(mail, self._polls)
-        self.exchange = Exchange(mail, self._polls, router)
+        self.replies = Replies(mail)
+        self.exchange = Exchange(mail, self.replies, router)
         self._inodes = Inodes(mail.tree.root)
         self._remote = RemoteNames(mail, time.time_ns)
         self._control = control_directory(mail, mountpoint, router, time.time_ns())
-        self._files: dict[int, Handle | RemoteHandle | Snapshot] = {}
+        self._files: dict[int, OpenFile] = {}
         self._listings: dict[int, list[Node]] = {}  # as they were when opened
         self._handle_numbers = itertools.count(1)
         self._max_pages = procfs.pages_per_request()
+
+    def use_limits(self, limits: Limits, *, strict: bool) -> None:
+        """Take what can change while mounted.
+
+        Args:
+            limits: upper bounds for what comes; nothing is evicted.
+            strict: as for Mailslots.
+        """
+        self._mail.strict = strict
+        self.replies.use_limits(limits)
 
     # ---- names ----
 
@@ -305,24 +308,23 @@ class Operations(pyfuse3.Operations):
             handle = self._open_slot(existing, flags, ctx)
         else:
             raise SlotError(errno.EISDIR)
-        return self._stream(handle), self._inodes.remember(handle.slot)
+        return self._stream(self._slot_file(handle)), self._inodes.remember(handle.slot)
 
     @handler
     def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         node = self._inodes[inode]
         if isinstance(node, Slot):
-            return self._stream(self._open_slot(node, flags, ctx))
+            return self._stream(self._slot_file(self._open_slot(node, flags, ctx)))
         access = _access(flags)
         if isinstance(node, RemoteSlot):
             if access.reads:
                 raise SlotError(errno.EACCES)
             return self._stream(self._open_remote(node.address, flags, ctx))
-        if not isinstance(node, ControlFile):
+        if not isinstance(node, ControlText):
             raise SlotError(errno.EISDIR)
         if access.writes:
             raise SlotError(errno.EACCES)
-        number = next(self._handle_numbers)
-        self._files[number] = Snapshot(node.content())
+        number = self._opened(ControlFile(node.content()))
         return pyfuse3.FileInfo(fh=number, direct_io=True, keep_cache=False)
 
     def _open_slot(self, slot: Slot, flags: int, ctx: pyfuse3.RequestContext) -> Handle:
@@ -334,28 +336,34 @@ class Operations(pyfuse3.Operations):
             adopted_mode=lambda: _NEW_SLOT_MODE & ~procfs.umask_of(ctx.pid),
         )
 
-    def _open_remote(
-        self, address: Address, flags: int, ctx: pyfuse3.RequestContext
-    ) -> Handle | RemoteHandle:
+    def _open_remote(self, address: Address, flags: int, ctx: pyfuse3.RequestContext) -> OpenFile:
         handle = self.exchange.open(address, ctx)
         if handle is not None:
-            return handle
+            return RemoteFile(handle, self.exchange)
         slot = self._mail.tree.find(address.path)
         if not isinstance(slot, Slot):
             raise SlotError(errno.ENOENT)
         # Past the kernel, which has not walked the directories.
         if not Credentials.of(ctx).may_reach_and_write(slot):
             raise SlotError(errno.EACCES)
-        return self._open_slot(slot, flags, ctx)
+        return self._slot_file(self._open_slot(slot, flags, ctx))
 
-    def _stream(self, handle: Handle | RemoteHandle) -> pyfuse3.FileInfo:
+    def _slot_file(self, handle: Handle) -> SlotFile:
+        return SlotFile(handle, self._mail, self.replies)
+
+    def _opened(self, file: OpenFile) -> int:
         number = next(self._handle_numbers)
-        self._files[number] = handle
-        return pyfuse3.FileInfo(fh=number, direct_io=True, keep_cache=False, nonseekable=True)
+        self._files[number] = file
+        return number
+
+    def _stream(self, file: OpenFile) -> pyfuse3.FileInfo:
+        return pyfuse3.FileInfo(
+            fh=self._opened(file), direct_io=True, keep_cache=False, nonseekable=True
+        )
 
     def on_read(
         self,
-        request: interpose.Request,
+        request: Request,
         fh: int,
         offset: int,
         size: int,
@@ -369,13 +377,7 @@ class Operations(pyfuse3.Operations):
             cached: the kernel reads to fill its page cache, with pages locked.
         """
         try:
-            file = self._files[fh]
-            if isinstance(file, Snapshot):
-                return file.data[offset : offset + size]
-            if cached:
-                raise SlotError(errno.EIO)
-            assert isinstance(file, Handle)
-            self.reads.read(file, request, size, flags)
+            return self._files[fh].read(request, offset, size, flags, cached)
         except SlotError as error:
             request.error(error.errno)
         except Exception:
@@ -391,8 +393,6 @@ class Operations(pyfuse3.Operations):
             tid: the thread that writes.
         """
         try:
-            handle = self._files[fh]
-            assert not isinstance(handle, Snapshot)
             size = len(data)
             # A stream has no offsets, but the second piece of a split write has one. On an
             # O_APPEND handle the kernel counts from what it takes for the file's size.
@@ -400,11 +400,7 @@ class Operations(pyfuse3.Operations):
                 size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages)
             ):
                 raise SlotError(errno.EMSGSIZE)
-            if isinstance(handle, RemoteHandle):
-                self.exchange.send(handle, data)
-                return 0
-            deliver(self._mail.enqueue(handle.slot, data, handle.sender, time.time_ns()))
-            self._polls.wake(handle.slot)
+            self._files[fh].write(data)
         except SlotError as error:
             return error.errno
         except Exception:
@@ -420,12 +416,7 @@ class Operations(pyfuse3.Operations):
         poll_handle: pyfuse3.PollHandle | None,
         ctx: pyfuse3.RequestContext,
     ) -> int:
-        file = self._files[fh]
-        if isinstance(file, Snapshot):
-            return select.POLLIN | select.POLLRDNORM
-        if isinstance(file, RemoteHandle):
-            return select.POLLOUT | select.POLLWRNORM
-        return self.reads.poll(file, fh, poll_handle)
+        return self._files[fh].poll(poll_handle)
 
     @handler
     def flush(self, fh: int) -> None:
@@ -437,19 +428,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def release(self, fh: int) -> None:
-        file = self._files.pop(fh)
-        if not isinstance(file, Handle):
-            return
-        slot = file.slot
-        self._polls.discard(slot, fh)
-        was_full = self._mail.is_full
-        closed = self._mail.close_handle(file, time.time_ns())
-        deliver(closed.answers)
-        if was_full and not self._mail.is_full:
-            self._polls.wake_all()
-        if closed.unread:
-            name = slot.name if slot.name.isprintable() else ascii(slot.name)  # no forged lines
-            log.info("slot %s died with %d messages unread", name, closed.unread)
+        self._files.pop(fh).release()
 
     # ---- extended attributes ----
 
@@ -476,7 +455,7 @@ class Operations(pyfuse3.Operations):
         slot_attributes.set_attribute(
             slot, os.fsdecode(name), os.fsdecode(value), ctx.uid, self._mail.limits
         )
-        self._polls.wake(slot)
+        self.replies.settle((), (slot,))
 
     @handler
     def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:

@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.mailslots import Mailslots
-from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
+from msfs_fuse.core.names import REMOTE_MARK, Address, check_length, fold
 from msfs_fuse.core.slot import Caller, Directory
 from msfs_fuse.fuse.nodes import RemoteDirectory, RemoteSlot
 
@@ -50,7 +50,7 @@ class RemoteNames:
             SlotError: ENAMETOOLONG; EINVAL for what no mailslot can be called.
         """
         self._check_path(parent, name)
-        key = (parent.host.lower(), (*parent.path, name))
+        key = (fold(parent.host), (*parent.path, name))
         node = self._nodes.get(key)
         if node is not None:
             return node
@@ -61,7 +61,7 @@ class RemoteNames:
         return node
 
     def _is_own(self, host: str) -> bool:
-        return host.lower() == self._mail.host.lower()
+        return fold(host) == fold(self._mail.host)
 
     def mkdir(self, parent: RemoteDirectory, name: str, caller: Caller) -> RemoteDirectory:
         """Make a directory, a prefix to the names below it.
@@ -78,7 +78,7 @@ class RemoteNames:
         if name in parent.children:
             raise SlotError(errno.EEXIST)
         path = (*parent.path, name)
-        self._nodes.pop((parent.host.lower(), path), None)  # it was a slot until now
+        self._nodes.pop((fold(parent.host), path), None)  # it was a slot until now
         directory = self._directory(parent, name, parent.host, path)
         parent.children[name] = directory
         self._made.add(directory)
@@ -97,7 +97,7 @@ class RemoteNames:
         if directory.children:
             raise SlotError(errno.ENOTEMPTY)
         del parent.children[name]
-        self._nodes.pop((directory.host.lower(), directory.path), None)
+        self._nodes.pop((fold(directory.host), directory.path), None)
         self._made.discard(directory)
 
     def _check_privilege(self, caller: Caller) -> None:
@@ -111,7 +111,7 @@ class RemoteNames:
     def _directory(
         self, parent: Directory, name: str, host: str, path: tuple[str, ...]
     ) -> RemoteDirectory:
-        key = (host.lower(), path)
+        key = (fold(host), path)
         node = self._nodes.get(key)
         if isinstance(node, RemoteDirectory):
             return node
