@@ -6,13 +6,11 @@ and `on_write`.
 """
 
 import errno
-import functools
 import itertools
 import logging
 import os
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from collections.abc import Sequence
 
 import pyfuse3
 
@@ -27,6 +25,7 @@ from msfs_fuse.fuse import procfs
 from msfs_fuse.fuse.control import control_directory
 from msfs_fuse.fuse.exchange import Exchange
 from msfs_fuse.fuse.files import ControlFile, OpenFile, RemoteFile, SlotFile
+from msfs_fuse.fuse.handler import handler
 from msfs_fuse.fuse.nodes import ControlText, Inodes, RemoteDirectory, RemoteSlot, attributes
 from msfs_fuse.fuse.permissions import Credentials
 from msfs_fuse.fuse.remote import RemoteNames
@@ -34,35 +33,9 @@ from msfs_fuse.fuse.replies import Replies, Request
 
 log = logging.getLogger(__name__)
 
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
 _PERMISSIONS = 0o7777
 _DOTS = (b".", b"..")
 _NEW_SLOT_MODE = 0o666
-
-
-_Handler = Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]
-
-
-def handler(method: Callable[Concatenate["Operations", _P], _R]) -> _Handler[_P, _R]:
-    """Make a request handler of a plain method.
-
-    What the core refuses becomes an error code; any other exception would end the mount, so it
-    is logged and becomes EIO.
-    """
-
-    @functools.wraps(method)
-    async def guarded(self: "Operations", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            return method(self, *args, **kwargs)
-        except SlotError as error:
-            raise pyfuse3.FUSEError(error.errno) from None
-        except Exception:
-            log.exception("%s failed", method.__name__)
-            raise pyfuse3.FUSEError(errno.EIO) from None
-
-    return guarded
 
 
 def _access(flags: int) -> Access:
