@@ -90,17 +90,20 @@ class Tree:
         self.detach(directory, now)
         self._shares.discharge_name(directory.uid)
 
-    def unlink(self, parent: Directory, name: str, caller: Caller, now: int) -> None:
-        """Take a slot's name away. The slot goes on for those who have it open.
+    @staticmethod
+    def unlink(parent: Directory, name: str) -> None:
+        """Refuse to take a slot's name away: it goes with its last handle.
+
+        A slot without a name would wait for messages that nobody can send. And programs that
+        replace a file (mv, install) would put their own where the slot was, where no one reads.
 
         Raises:
-            SlotError: ENOENT, EISDIR; EPERM for another user's slot.
+            SlotError: always: EBUSY, for root too; ENOENT, EISDIR.
         """
-        slot = self._removable(parent, name, caller)
-        if not isinstance(slot, Slot):
-            raise SlotError(errno.EISDIR)
-        self.detach(slot, now)
-        slot.ctime = now
+        node = parent.children.get(name)
+        if node is None:
+            raise SlotError(errno.ENOENT)
+        raise SlotError(errno.EBUSY if isinstance(node, Slot) else errno.EISDIR)
 
     def set_mode(self, node: Node, mode: int, now: int) -> None:
         """Change the permission bits; the kernel has checked who may."""
@@ -140,10 +143,9 @@ class Tree:
         node.parent = parent
 
     def detach(self, node: Node, now: int) -> None:
-        """Take a node's name away, if it still has one."""
+        """Take a node's name away."""
         parent = node.parent
-        if parent is None:
-            return
+        assert parent is not None
         del parent.children[node.name]
         alike = parent.folded[fold(node.name)]
         alike.remove(node)
@@ -154,9 +156,9 @@ class Tree:
 
     @staticmethod
     def _is_charged(node: Node) -> bool:
-        # The root never is. A slot is until its last handle closes, with or without a name; what
-        # is gone may still be chowned, by a process that has it open or with O_PATH.
-        return node.handles > 0 if isinstance(node, Slot) else node.parent is not None
+        # The root never is; nor what is gone, which may still be chowned by a process that has
+        # it open, or with O_PATH.
+        return node.parent is not None
 
     @staticmethod
     def _removable(parent: Directory, name: str, caller: Caller) -> Node:

@@ -162,20 +162,19 @@ class Operations(pyfuse3.Operations):
         if isinstance(parent, RemoteDirectory):
             self._remote.rmdir(parent, os.fsdecode(name), _caller(ctx))
             return
-        self._mail.tree.rmdir(*self._removal(parent_inode, name, ctx))
+        directory, text = self._removal(parent_inode, name)
+        self._mail.tree.rmdir(directory, text, _caller(ctx), time.time_ns())
 
     @handler
     def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        self._mail.tree.unlink(*self._removal(parent_inode, name, ctx))
+        self._mail.tree.unlink(*self._removal(parent_inode, name))
 
-    def _removal(
-        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
-    ) -> tuple[Directory, str, Caller, int]:
+    def _removal(self, parent_inode: int, name: bytes) -> tuple[Directory, str]:
         directory = self._inodes.directory(parent_inode)
         text = os.fsdecode(name)
         if not isinstance(self._find(directory, text), Slot) and text not in directory.children:
             raise SlotError(errno.EPERM)  # `.msfs`, `@HOST`
-        return directory, text, _caller(ctx), time.time_ns()
+        return directory, text
 
     @handler
     def rename(
@@ -262,12 +261,17 @@ class Operations(pyfuse3.Operations):
         directory = self._inodes.directory(parent_inode)
         text = os.fsdecode(name)
         existing = directory.children.get(text)
+        access = _access(flags)
         if existing is None:
+            if flags & os.O_EXCL and not access.reads and not self._mail.strict:
+                # Not a shell or a logger that writes a line: cp, mv or install, which would trust
+                # a slot that nobody reads with the only copy of a file.
+                raise SlotError(errno.EPERM)
             handle = self._mail.create(
                 directory,
                 text,
                 mode & _PERMISSIONS,
-                _access(flags),
+                access,
                 _caller(ctx),
                 time.time_ns(),
             )
@@ -276,7 +280,7 @@ class Operations(pyfuse3.Operations):
         elif isinstance(existing, Slot):
             # Made by another process since the kernel looked the name up. The kernel does not
             # check the permissions of what it believes to be new.
-            if not Credentials.of(ctx).may_open(existing, _access(flags)):
+            if not Credentials.of(ctx).may_open(existing, access):
                 raise SlotError(errno.EACCES)
             handle = self._open_slot(existing, flags, ctx)
         else:
