@@ -82,7 +82,7 @@ class _Service:
     ) -> None:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey, signals, session, nursery.cancel_scope)
-            await nursery.start(self._operations.reads.run_timeouts)
+            await nursery.start(self._operations.replies.run_timeouts)
             await self._router.start(nursery, self._operations.exchange.deliver)
             interval = watchdog_interval()
             if interval is not None:
@@ -133,7 +133,7 @@ class _Service:
         except CommandError as error:
             log.error("the configuration stays as it was: %s", error)
             return
-        self._mail.limits, self._mail.strict = settings.limits, settings.strict
+        self._operations.use_limits(settings.limits, strict=settings.strict)
         self._router.reload(settings.network)
         later = changed_but_not_reloadable(self._settings, settings)
         log.info("read the configuration again")
