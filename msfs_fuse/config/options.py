@@ -11,8 +11,6 @@ from msfs_fuse.core.names import fold, is_host_name
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.net.mqtt.settings import Broker
 
-FILESYSTEM_TYPE = "fuse.msfs"
-
 # Generic mount options that libfuse passes on to the kernel.
 _KERNEL_OPTIONS = "rw,nosuid,suid,nodev,dev,noexec,exec,noatime,atime,sync,async,dirsync"
 

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from msfs_fuse.commands import main as cli
-from msfs_fuse.commands import mount_helper
+from msfs_fuse.commands import mount, mount_helper
 from msfs_fuse.commands.listen import SENDER_FACTS
 from msfs_fuse.commands.mount_helper import MountExit
 from msfs_fuse.config import options as config
@@ -20,7 +20,7 @@ from msfs_fuse.config.file import Configuration, read_configuration
 from msfs_fuse.config.options import DomainSettings, NetworkSettings, Settings, parse_options
 from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING, Limits
 from msfs_fuse.errors import CommandError, Exit
-from msfs_fuse.mounts import ENVIRONMENT
+from msfs_fuse.mounts import ENVIRONMENT, FILESYSTEM_TYPE
 from msfs_fuse.net.mqtt.settings import Broker
 
 CHECKOUT = Path(__file__).parent.parent.parent
@@ -117,7 +117,7 @@ def test_each_program_has_its_options(name: str, parser: argparse.ArgumentParser
 
 def test_each_mount_option() -> None:
     told = paragraphs(section(page("msfs.1"), "MOUNT OPTIONS"))
-    of_the_help = set(re.findall(r"^  ([\w.-]+)|,(\w+)(?==)", cli._MOUNT_OPTIONS, re.MULTILINE))
+    of_the_help = set(re.findall(r"^  ([\w.-]+)|,(\w+)(?==)", mount.OPTIONS, re.MULTILINE))
     names = {first or second for first, second in of_the_help}
     assert {"busy_poll", "keyring", "nosuid"} <= names
     names |= {"config", config._MAKE_DIRECTORY, *config._KERNEL_OPTIONS.split(",")}
@@ -191,7 +191,7 @@ def test_a_page_is_clean(name: str) -> None:
 
 def test_the_examples_of_fstab_are_good() -> None:
     text = section(page("mount.msfs.8"), "FSTAB AND THE SERVICE")
-    lines = re.findall(rf"^msfs +(\S+) +{config.FILESYSTEM_TYPE} +(\S+) +0 0$", text, re.MULTILINE)
+    lines = re.findall(rf"^msfs +(\S+) +{FILESYSTEM_TYPE} +(\S+) +0 0$", text, re.MULTILINE)
     assert len(lines) == 2
     for directory, options in lines:
         words = [each for each in options.split(",") if not each.startswith("config=")]
