@@ -6,6 +6,7 @@ The tests of a machine go from top to bottom, and the last ones take MSFS and th
 import contextlib
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -108,7 +109,21 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def all_trees(memory: Path) -> Iterator[dict[str, "Future[Trees]"]]:
+def bootable(memory: Path) -> None:
+    """A plain Debian boots here. If not, there is nothing to be learnt about MSFS in one."""
+    try:
+        with (
+            layered(base_tree(RELEASES[0]), memory, "plain") as root,
+            booted(root, memory, "plain"),
+        ):
+            pass
+    except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error).strip().rpartition("\n")[2]
+        pytest.skip(f"a plain Debian cannot be made or booted here: {reason}")
+
+
+@pytest.fixture(scope="module")
+def all_trees(memory: Path, bootable: None) -> Iterator[dict[str, "Future[Trees]"]]:
     """The releases' trees are made side by side; half of it is waiting for the network."""
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor())
