@@ -7,7 +7,7 @@ import sys
 from collections.abc import Callable
 
 from msfs_fuse.config.options import Settings
-from msfs_fuse.daemon import log as daemon_log
+from msfs_fuse.daemon.log import Log
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.hostinfo import FUSE_CONF, request_timeouts, user_allows_other
 from msfs_fuse.mounts import FILESYSTEM_TYPE, detach, is_alive, mount_at
@@ -76,15 +76,15 @@ def _serve(
     # get ready, do without FUSE.
     from msfs_fuse.daemon import service
 
-    daemon_log.configure(background=background, debug=settings.debug)
-    for name, seconds in request_timeouts().items():
-        log.warning(
-            "fs.fuse.%s is %d: the kernel will end this mount when a read has waited that long; "
-            "set it to 0 or give the slots a shorter read_timeout",
-            name,
-            seconds,
-        )
-    service.run(settings, reread, ready)
+    with Log(background=background, debug=settings.debug):
+        for name, seconds in request_timeouts().items():
+            log.warning(
+                "fs.fuse.%s is %d: the kernel will end this mount when a read has waited that "
+                "long; set it to 0 or give the slots a shorter read_timeout",
+                name,
+                seconds,
+            )
+        service.run(settings, reread, ready)
 
 
 def run_in_background(settings: Settings, reread: Reread) -> int:
