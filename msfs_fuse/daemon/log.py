@@ -34,7 +34,7 @@ _LONGEST_LINE = 4096
 
 # Of one cause so many lines are said in a window of so many seconds, and the rest is told as a
 # number. A cause is a line of the source; of causes, only so many are told apart.
-_LINES_OF_A_CAUSE = 20
+_LINES_OF_A_CAUSE = 50
 _WINDOW = 60.0
 _CAUSES = 500
 
