@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from msfs_fuse.commands import targets
 from msfs_fuse.commands.command import Command
-from msfs_fuse.commands.output import Fact, emit, quoted, typed
+from msfs_fuse.commands.output import Fact, complain, emit, quoted, typed
 from msfs_fuse.commands.stop import StopSignals
 from msfs_fuse.core.attributes import PREFIX
 from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING
@@ -23,8 +23,9 @@ from msfs_fuse.mounts import find_mount
 
 _EPILOG = """\
 Each NAME is NAME, DIR/NAME or \\\\.\\mailslot\\NAME. The slots are made, and go when msfs listen
-ends and nobody else has them open. Who may write is up to the umask, as for any file: after
-`umask 0` all users may.
+ends and nobody else has them open. It says on stderr that they are there, if that is a terminal;
+with -b it returns then, so that a script can go on and write to them. Who may write is up to the
+umask, as for any file: after `umask 0` all users may.
 
 Messages are printed one after the other, a newline added to those that do not end in one.
 Several slots take turns. With --json each message is one line with the keys slot, message (or
@@ -186,12 +187,14 @@ def listen(
     output: Output,
     signals: StopSignals,
     *,
+    ready: Callable[[], None] = lambda: None,
     count: int | None = None,
     seconds: float | None = None,
 ) -> Exit:
     """Serve slots.
 
     Args:
+        ready: called when the slots are there.
         count: end after so many messages, and take no more than these.
         seconds: end after this time in all, but not while a message is being delivered.
 
@@ -206,6 +209,7 @@ def listen(
     """
     paths = dict.fromkeys(targets.parse_local(name).to_path() for name in names)
     servers = [Server(path, mount) for path in paths]
+    ready()
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     taken = 0
     messages = _messages(servers, signals, output.watched, deadline)
@@ -276,6 +280,12 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "-t", dest="seconds", type=_seconds, metavar="SECONDS", help="end after this time in all"
     )
+    parser.add_argument(
+        "-b",
+        dest="background",
+        action="store_true",
+        help="return when the slots are there, and go on in the background",
+    )
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "-0", dest="terminate", action="store_true", help="print a NUL after each message"
@@ -297,7 +307,28 @@ def _run(args: argparse.Namespace) -> Exit:
             output = to_stdout(print_json)
         else:
             output = to_stdout(print_terminated if args.terminate else print_line)
-        return listen(mount, args.names, output, signals, count=args.count, seconds=args.seconds)
+        return listen(
+            mount,
+            args.names,
+            output,
+            signals,
+            ready=_leave if args.background else lambda: _announce(args.names),
+            count=args.count,
+            seconds=args.seconds,
+        )
+
+
+def _announce(names: list[str]) -> None:
+    """Tell a person that messages can be sent now."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        complain(f"listening at {', '.join(names)} (Ctrl-C ends)")
+
+
+def _leave() -> None:
+    """Go on in the background: whoever started this process goes on, too, and finds the slots."""
+    if os.fork():
+        os._exit(Exit.OK)
+    os.setsid()  # ^C at the terminal is for others now
 
 
 COMMAND = Command(_run, _add_arguments, _EPILOG, uses_mount=True)

@@ -75,7 +75,9 @@ def build_parser(loaded: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
         description="Mailslots as files: one write is one message, one read takes one.",
         epilog=_EXIT_CODES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,  # so that _chosen() knows which options have a value
     )
+    _add_mount(parser, default=None)
     parser.add_argument("-V", "--version", action=_Version, nargs=0, help="show versions")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
@@ -86,25 +88,38 @@ def build_parser(loaded: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
             formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         if name in loaded:
-            _complete(sub, _load(name))
+            _fill(sub, _load(name))
     return parser
 
 
-def _complete(parser: argparse.ArgumentParser, command: Command) -> None:
+def _add_mount(parser: argparse.ArgumentParser, default: object) -> None:
+    parser.add_argument(
+        "--mount",
+        metavar="DIR",
+        default=default,
+        help="the mount, if not $MSFS_MOUNT or the only one",
+    )
+
+
+def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
     parser.epilog = command.epilog
-    parser.set_defaults(run=command.run)
+    parser.set_defaults(chosen=command)
     if command.uses_mount:
-        parser.add_argument(
-            "--mount", metavar="DIR", help="the mount, if not $MSFS_MOUNT or the only one"
-        )
+        _add_mount(parser, default=argparse.SUPPRESS)  # that in front of the command counts, too
     if command.json:
         parser.add_argument("--json", action="store_true", help="print JSON")
     command.add_arguments(parser)
 
 
 def _chosen(words: Iterable[str]) -> list[str]:
-    """The command that a command line names, if any. No option of `msfs` itself has a value."""
-    return [word for word in words if not word.startswith("-")][:1]
+    """The command that a command line names, if any."""
+    rest = iter(words)
+    for word in rest:
+        if word == "--mount":
+            next(rest, None)
+        elif not word.startswith("-"):
+            return [word]
+    return []
 
 
 def _die_of(number: int) -> NoReturn:
@@ -125,8 +140,11 @@ def main() -> NoReturn:
     """Run the command line of this process."""
     try:
         try:
-            args = build_parser(_chosen(sys.argv[1:])).parse_args()
-            code = args.run(args)
+            parser = build_parser(_chosen(sys.argv[1:]))
+            args = parser.parse_args()
+            if args.mount is not None and not args.chosen.uses_mount:
+                parser.error("--mount is of no use to this command")
+            code = args.chosen.run(args)
         finally:
             if sys.stdout is not None:
                 sys.stdout.flush()

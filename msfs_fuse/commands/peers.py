@@ -30,7 +30,11 @@ def _run(args: argparse.Namespace) -> Exit:
                 for domain, host, address, heard in rows
             ]
         )
-    elif header != [""]:
+    elif header == [""]:
+        output.complain(
+            "no domain is configured, so this mount knows no other hosts (man msfs.toml)"
+        )
+    else:
         output.print_table(header, rows, right={"HEARD"})
     return Exit.OK
 

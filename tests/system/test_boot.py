@@ -195,6 +195,18 @@ def test_the_service_mounts_before_multi_user(packaged: Machine) -> None:
     assert packaged.output("systemctl is-system-running --wait") == "running"
 
 
+def test_the_service_has_memory_for_all_its_limits(packaged: Machine) -> None:
+    assert int(packaged.show("msfs.service", "MemoryMax")) == 2 << 30
+
+
+def test_the_package_holds_what_it_needs(trees: Trees) -> None:
+    root = trees.packaged.root
+    facts = in_tree(root, "dpkg-query -W -f '${Maintainer}' msfs").stdout
+    assert re.fullmatch(r".+ <.+@.+>", facts), facts
+    files = in_tree(root, "dpkg-query -L msfs").stdout.splitlines()
+    assert not [each for each in files if re.search(r"\.gitignore|/include|__pycache__$", each)]
+
+
 def test_the_service_tells_its_state(packaged: Machine) -> None:
     assert packaged.show("msfs.service", "Type").startswith("notify")
     assert packaged.show("msfs.service", "UnitFileState") == "enabled"
@@ -235,8 +247,19 @@ def test_stop_leaves_nothing_and_start_mounts_again(packaged: Machine) -> None:
     assert packaged.shell("pgrep -a -x msfs", check=False).stdout == ""
     assert packaged.show("msfs.service", "Result") == "success"
     packaged.wait_for("! systemctl --quiet is-active busy")
+    _takes_no_files(packaged)
     packaged.shell("systemctl start msfs.service")
     _passes_messages(packaged)
+
+
+def _takes_no_files(machine: Machine) -> None:
+    """With no mount there the directory takes nothing, as far as the file system can do that."""
+    if "i" in machine.shell(f"lsattr -d {MOUNT}", check=False).stdout.partition(" ")[0]:
+        result = machine.shell(f"echo lost > {MOUNT}/x", check=False)
+        assert "Operation not permitted" in result.stderr
+    else:
+        assert machine.output(f"stat -c %a {MOUNT}") == "555"
+    assert machine.output(f"ls -A {MOUNT}") == ""
 
 
 def _start_reader(machine: Machine, unit: str, slot: str) -> None:
@@ -279,7 +302,8 @@ def test_a_user_has_a_service_of_his_own(packaged: Machine) -> None:
 
 def test_an_upgrade_keeps_the_live_mount(packaged: Machine, trees: Trees) -> None:
     _start_reader(packaged, "before", f"{MOUNT}/before")
-    packaged.shell(f"dpkg -i {trees.package}", timeout=60)
+    done = packaged.shell(f"dpkg -i {trees.package}", timeout=60)
+    assert "still runs" not in done.stdout  # it is the same version
     packaged.shell(f"echo afterwards > {MOUNT}/before", user="bob")
     packaged.wait_for("grep -qx afterwards /tmp/before")
     packaged.shell("systemctl stop before")
@@ -370,6 +394,17 @@ def test_the_installed_service(installed: Machine) -> None:
     installed.shell("systemctl enable --now msfs.service")
     assert _mounted_at(installed, MOUNT) == "fuse.msfs"
     _passes_messages(installed)
+
+
+def test_a_package_does_not_go_over_what_was_installed(installed: Machine, trees: Trees) -> None:
+    package = trees.packaged.root / trees.package.lstrip("/")
+    shutil.copy(package, installed.share)
+    result = installed.shell(f"dpkg -i /srv/tests/{package.name}", check=False, timeout=60)
+    assert result.returncode != 0
+    assert "scripts/uninstall --prefix /usr/local first" in result.stderr
+    installed.shell("dpkg --purge msfs", check=False)
+    assert _mounted_at(installed, MOUNT) == "fuse.msfs"
+    assert installed.output("readlink /usr/sbin/mount.msfs").startswith("/usr/local/")
 
 
 def test_uninstall_leaves_the_configuration_alone(installed: Machine, trees: Trees) -> None:
