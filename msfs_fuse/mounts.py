@@ -10,6 +10,9 @@ from dataclasses import dataclass
 from msfs_fuse.core.names import CONTROL_DIRECTORY
 from msfs_fuse.errors import CommandError, Exit
 
+# What mount tables call the type of a mailslot mount.
+FILESYSTEM_TYPE = "fuse.msfs"
+
 ENVIRONMENT = "MSFS_MOUNT"
 
 FILESYSTEM_TYPE = "fuse.msfs"
