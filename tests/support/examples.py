@@ -31,11 +31,13 @@ _FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
 # that is first in it: mounts, daemons, and what an example has left in the background.
 _WORLD = ("unshare", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc", "--net", "--uts")
 
-# The first process there. It makes the places that examples use, mounts the mailslots, runs the
-# example, and then stays, for background processes to go on. $1 gets the exit status.
+# The first process there. It lets go of this machine's mailslots, makes the places that examples
+# use, mounts mailslots of its own, runs the example, and then stays, for background processes to go
+# on. The file $1 gets the exit status.
 _FIRST = """
 set -e
 status=$1; shift
+findmnt -rno TARGET -t fuse.msfs | while read -r path; do umount -i -l "$path"; done
 mount -t tmpfs none /mnt
 mkdir /mnt/mailslot
 [ ! -d /etc/msfs ] || mount -t tmpfs none /etc/msfs
