@@ -66,6 +66,7 @@ def test_forgetting_stands_in_nobodys_way(mount: Mount) -> None:
         subprocess.run(sys.argv[1:], stdout=-3, stderr=-3)
     """
     with contextlib.ExitStack() as stack:
+        stack.enter_context(opened(mount / "d/stays", SERVER))  # and so does its directory
         storms = [
             stack.enter_context(started(STORM, directory, 3))
             for directory in [mount.path, mount / "d"] * 8
