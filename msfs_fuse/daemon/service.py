@@ -77,7 +77,7 @@ class _Service:
                     self._operations, path, settings.fuse_options(), settings.busy_poll
                 )
             except (MountError, InterposeError) as error:
-                raise CommandError(f"cannot mount {path}: {error}") from None
+                raise CommandError(f"cannot mount {path}: {error} (see msfs doctor)") from None
             try:
                 log.info("mounted at %s", path)
                 await self._serve(session, signals, ready)
