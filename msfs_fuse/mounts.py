@@ -15,6 +15,8 @@ FILESYSTEM_TYPE = "fuse.msfs"
 
 ENVIRONMENT = "MSFS_MOUNT"
 
+FILESYSTEM_TYPE = "fuse.msfs"
+
 # A mount that does not answer a statfs(2) within this many seconds hangs.
 _STAT_TIMEOUT = 3.0
 _GONE_TIMEOUT = 5.0

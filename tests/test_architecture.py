@@ -65,11 +65,14 @@ CORE_MAY_IMPORT = {
 PURE = (
     "datagram",
     "domain",
+    "fields",
     "presence",
     "replay",
+    "settings",
     "ways",
     "mqtt/settings",
     "mqtt/topics",
+    "udp/settings",
 )
 
 

@@ -4,9 +4,8 @@ import argparse
 
 from msfs_fuse.commands import output
 from msfs_fuse.commands.command import Command
-from msfs_fuse.commands.keys import load_secrets, show_keys
 from msfs_fuse.config.file import read_configuration
-from msfs_fuse.errors import Exit
+from msfs_fuse.errors import CommandError, Exit
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -19,12 +18,19 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> Exit:
     """Show what the configuration makes; the first thing that is wrong is an error."""
     network = read_configuration(args.config).network
-    if not network.domains:
+    if network is None:
         output.print_lines(["no domain: other hosts are out of reach"])
+        return Exit.OK
+    from msfs_fuse.commands.keys import show_keys
+    from msfs_fuse.net.assembly import NetworkError, load
+
     for domain in network.domains:
-        keyring = load_secrets(domain)
-        ways = [f"UDP port {domain.port}"] * domain.udp + [each.url for each in domain.brokers]
-        output.print_lines([f"domain {domain.name}: {', '.join(ways)}, {domain.keyring}"])
+        try:
+            _, keyring = load(domain, "localhost")
+        except NetworkError as error:
+            raise CommandError(str(error)) from None
+        ways = ", ".join(map(str, domain.transports))
+        output.print_lines([f"domain {domain.name}: {ways}, {domain.keyring}"])
         show_keys(keyring)
     return Exit.OK
 

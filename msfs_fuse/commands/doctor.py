@@ -111,10 +111,11 @@ def _request_timeouts() -> Iterator[Check]:
 
 def _configuration(path: str | None) -> Iterator[Check]:
     try:
-        domains = read_configuration(path).network.domains
+        network = read_configuration(path).network
     except CommandError as error:
         yield Check("configuration", State.FAIL, str(error))
         return
+    domains = network.domains if network is not None else ()
     names = ", ".join(f"domain {each.name}" for each in domains)
     message = f"the configuration can be read: {names or 'other hosts are out of reach'}"
     yield Check("configuration", State.OK, message)

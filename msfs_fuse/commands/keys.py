@@ -1,25 +1,7 @@
-"""What `msfs keygen`, `msfs config` and `msfs doctor` do with the keys of a domain."""
+"""What `msfs keygen` and `msfs config` show of the keys of a domain."""
 
 from msfs_fuse.commands import output
-from msfs_fuse.config.options import DomainSettings
-from msfs_fuse.errors import CommandError
-from msfs_fuse.net.keyring import Keyring, KeyringError, load_keyring
-from msfs_fuse.net.mqtt.dial import CredentialsError, load_credentials
-
-
-def load_secrets(domain: DomainSettings) -> Keyring:
-    """Read the keyring of a domain, and the files that its brokers need.
-
-    Raises:
-        CommandError: one of them cannot be used.
-    """
-    try:
-        keyring = load_keyring(domain.keyring)
-        for broker in domain.brokers:
-            load_credentials(broker)
-    except (KeyringError, CredentialsError) as error:
-        raise CommandError(f"domain {domain.name}: {error}") from None
-    return keyring
+from msfs_fuse.net.keyring import Keyring
 
 
 def show_keys(keyring: Keyring) -> None:

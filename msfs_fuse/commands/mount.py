@@ -6,28 +6,13 @@ import os
 
 from msfs_fuse.commands.command import Command
 from msfs_fuse.config.file import read_settings
-from msfs_fuse.config.options import split_options
+from msfs_fuse.config.options import help_text, split_options
 from msfs_fuse.daemon import start as daemon
 from msfs_fuse.errors import Exit
 
-OPTIONS = """\
+_EPILOG = """\
 options for -o, separated by commas:
-  allow_other             let other users in; not for a private mount
-  strict                  opening a missing slot to write fails, as on Windows
-  max_message_size=N      bytes in one message (64k)
-  max_messages=N          messages queued in a slot (65536)
-  max_slot_bytes=N        bytes queued in a slot (64m)
-  max_total_messages=N    messages queued in the mount (2000000)
-  max_bytes=N             bytes queued in the mount (256m)
-  max_slots_per_user=N    slots and directories a user may own (4096); root is exempt
-  max_waiting=N           reads that may wait in the mount (16384)
-  busy_poll=N             microseconds to look for the next request before sleeping (50);
-                          0 never; only while requests follow each other, and not on one core
-  domain=NAME,keyring=FILE  be a member of this domain, beside those of the configuration
-  host=NAME               what other hosts call this one (its host name)
-  config=FILE             the configuration, as --config
-  X-mount.mkdir[=MODE]    make DIR if there is none
-  nosuid,nodev,noexec,…   as for any mount
+{options}
 
 The configuration is /etc/msfs/msfs.toml and /etc/msfs/msfs.toml.d/*.toml, for users who are not
 root ~/.config/msfs/msfs.toml and ~/.config/msfs/msfs.toml.d/*.toml, or FILE and FILE.d/*.toml.
@@ -61,4 +46,4 @@ def _run(args: argparse.Namespace) -> int:
     return daemon.run_in_background(settings, read)
 
 
-COMMAND = Command(_run, _add_arguments, OPTIONS)
+COMMAND = Command(_run, _add_arguments, _EPILOG.format(options=help_text()))

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable
 
-from msfs_fuse.config.options import Settings
+from msfs_fuse.config.settings import Settings
 from msfs_fuse.daemon.log import Log
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.hostinfo import FUSE_CONF, mount_problem, request_timeouts, user_allows_other
