@@ -77,7 +77,7 @@ def _serve(
     # get ready, do without FUSE.
     from msfs_fuse.daemon import service
 
-    with Log(background=background, debug=settings.debug):
+    with Log(background=background, debug=settings.debug) as opened:
         for name, seconds in request_timeouts().items():
             log.warning(
                 "fs.fuse.%s is %d: the kernel will end this mount when a read has waited that "
@@ -85,7 +85,7 @@ def _serve(
                 name,
                 seconds,
             )
-        service.run(settings, reread, ready)
+        service.run(settings, opened.counts, reread, ready)
 
 
 def run_in_background(settings: Settings, reread: Reread) -> int:
