@@ -53,8 +53,8 @@ def _run(args: argparse.Namespace) -> Exit:
     for key, value in facts.items():
         if key in _TIMES and isinstance(value, float):
             facts[key] = output.local_time(value)
-        elif value is None:
-            facts[key] = values[key] or output.ABSENT
+        elif value is None or isinstance(value, bool):
+            facts[key] = values[key] or output.ABSENT  # the attribute's own word
     output.print_facts(facts)
     return Exit.OK
 
