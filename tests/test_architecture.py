@@ -26,8 +26,8 @@ MAY_IMPORT = {
     "async_client": {"client", "anyio"},
     "__init__": {"async_client", "client"},
     "fuse": {"__init__", "core", "prometheus_client", "pyfuse3", "trio"},
-    "net": {"core", "cryptography", "paho", "trio"},
-    "config": {"core", "errors", "mounts", "net"},
+    "net": {"core", "cryptography", "msgspec", "paho", "trio"},
+    "config": {"core", "errors", "net", "msgspec"},
     "daemon": {"config", "core", "errors", "fuse", "hostinfo", "mounts", "net", "trio"},
     "programs": {"__init__", "async_client", "client", "core", "errors", "mounts", "anyio"},
     "commands": {
