@@ -54,7 +54,7 @@ def _run(args: argparse.Namespace) -> Exit:
         if key in _TIMES and isinstance(value, float):
             facts[key] = output.local_time(value)
         elif key in values:
-            facts[key] = values[key] or output.ABSENT
+            facts[key] = values[key] or output.ABSENT  # the attribute's own word
     output.print_facts(facts)
     return Exit.OK
 

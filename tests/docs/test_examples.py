@@ -9,7 +9,6 @@ import pytest
 
 from msfs_fuse.config.file import read_configuration
 from msfs_fuse.config.options import parse_options
-from msfs_fuse.mounts import FILESYSTEM_TYPE
 from tests.support.examples import (
     CHECKOUT,
     DOCUMENTS,
@@ -66,18 +65,18 @@ def test_what_is_not_run_changes_the_machine(block: Block) -> None:
 def test_configuration(block: Block, tmp_path: Path) -> None:
     path = tmp_path / "msfs.toml"
     path.write_text(block.text)
-    configuration = read_configuration(str(path))
+    read = read_configuration(str(path))
     told = tomllib.loads(block.text)
-    domains = configuration.network.domains if configuration.network is not None else ()
-    assert len(domains) == len(told.get("domain", {}))
-    assert list(configuration.options) == told.get("mount", {}).get("options", [])
+    domains = read.network.domains if read.network else ()
+    assert [domain.name for domain in domains] == list(told.get("domain", {}))
+    assert list(read.options) == told.get("mount", {}).get("options", [])
 
 
 @pytest.mark.parametrize("block", _of("fstab"), ids=_name)
 def test_fstab(block: Block) -> None:
     for line in block.text.splitlines():
         source, directory, kind, options, *numbers = line.split()
-        assert (source, kind, numbers) == ("msfs", FILESYSTEM_TYPE, ["0", "0"])
+        assert (source, kind, numbers) == ("msfs", "fuse.msfs", ["0", "0"])
         words = [each for each in options.split(",") if not each.startswith("config=")]
         assert parse_options(directory, words).allow_other
 

@@ -28,6 +28,8 @@ from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import ENVIRONMENT, FILESYSTEM_TYPE
 from msfs_fuse.net.mqtt.settings import BrokerSettings
 from msfs_fuse.net.udp.settings import UdpSettings
+from tests.support.examples import Example, run
+from tests.support.processes import is_root
 
 CHECKOUT = Path(__file__).parent.parent.parent
 INSTALLED = CHECKOUT / "scripts" / "install.d"
@@ -190,6 +192,40 @@ def test_a_page_is_clean(name: str) -> None:
     )
     assert done.stderr == ""
     assert "SEE ALSO" in done.stdout
+
+
+# What the examples of msfs(1) print, in their order.
+PRINTED = (
+    "disk full\n",
+    "uid 0 says: water the plants\n",
+    "msfs: nobody listens at /mnt/mailslot/todo (msfs listen todo)\nexit code 4\n",
+    "cat: -: Connection timed out\n",
+    "key ... sends and receives\nhi\n",
+)
+
+
+def listings(text: str) -> list[str]:
+    """What stands between .nf and .fi."""
+    return re.findall(r"^\.nf\n(.*?)^\.fi$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.skipif(not is_root(), reason="it makes namespaces, and shows what root sees")
+@pytest.mark.parametrize("number", range(len(PRINTED)))
+def test_the_examples_print_what_they_should(number: int, tmp_path: Path) -> None:
+    sources = listings(section(page("msfs.1"), "EXAMPLES"))
+    assert len(sources) == len(PRINTED)
+    example = Example("msfs.1", number, "sh", sources[number], PRINTED[number])
+    printed = run(example, tmp_path)
+    assert example.is_printed(printed), printed
+
+
+def test_the_examples_of_the_configuration_are_good(tmp_path: Path) -> None:
+    path = tmp_path / "msfs.toml"
+    sources = listings(section(page("msfs.toml.5"), "EXAMPLES"))
+    assert len(sources) == 2
+    for source in sources:
+        path.write_text(source)
+        assert read_configuration(str(path)).network is not None
 
 
 def test_the_examples_of_fstab_are_good() -> None:

@@ -1,12 +1,15 @@
 """The tables in docs have all that there is, with the values that it has."""
 
 import re
+from pathlib import Path
 
 from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING, Limits
 from msfs_fuse.errors import Exit
-from msfs_fuse.net.mqtt.settings import BrokerSettings
 from tests.brokers.test_logins import ACL
+from tests.docs.test_manual import known_keys
 from tests.support.examples import CHECKOUT, blocks
+
+ONE_KEY_TOO_MANY = 'domain.d = { keyring = "k", transport = [{ url = "mqtt://h", x = 1 }] }'
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2}
 
@@ -33,10 +36,10 @@ def test_every_exit_code() -> None:
     assert codes == [*Exit]
 
 
-def test_every_option_of_a_broker() -> None:
+def test_every_option_of_a_broker(tmp_path: Path) -> None:
     rows = table("docs/other-hosts.md", "option beside `url`")
     names = {name for cells in rows for name in re.findall(r"`(\w+)`", cells[0])}
-    assert names == {*BrokerSettings.__struct_fields__}
+    assert names == known_keys(tmp_path, ONE_KEY_TOO_MANY)
 
 
 def test_the_rules_of_the_broker_are_those_that_are_tested() -> None:
