@@ -25,6 +25,7 @@ from msfs_fuse.fuse import procfs
 from msfs_fuse.fuse.control import Numbers, control_directory
 from msfs_fuse.fuse.exchange import Exchange
 from msfs_fuse.fuse.files import ControlFile, OpenFile, RemoteFile, SlotFile
+from msfs_fuse.fuse.graves import Graves
 from msfs_fuse.fuse.handler import handler
 from msfs_fuse.fuse.nodes import ControlText, Inodes, RemoteDirectory, RemoteSlot, attributes
 from msfs_fuse.fuse.permissions import Credentials
@@ -68,6 +69,7 @@ class Operations(pyfuse3.Operations):
         self.replies = Replies(mail)
         self.exchange = Exchange(mail, self.replies, router)
         self._inodes = Inodes(mail.tree.root)
+        self._graves = Graves(self._inodes)
         self._remote = RemoteNames(mail, time.time_ns)
         self._control = control_directory(mail, mountpoint, router, numbers, time.time_ns())
         self._files: dict[int, OpenFile] = {}
@@ -84,6 +86,11 @@ class Operations(pyfuse3.Operations):
         """
         self._mail.strict = strict
         self.replies.use_limits(limits)
+
+    def close(self, code: int) -> None:
+        """The session ends: reads that wait, and those that come, get this error code."""
+        self.replies.close(code)
+        self._graves.close()
 
     # ---- names ----
 
@@ -408,7 +415,9 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def release(self, fh: int) -> None:
-        self._files.pop(fh).release()
+        dead = self._files.pop(fh).release()
+        if dead is not None:
+            self._graves.bury(dead, time.time_ns())
 
     # ---- extended attributes ----
 
