@@ -27,7 +27,7 @@ MAY_IMPORT = {
     "__init__": {"async_client", "client"},
     "fuse": {"__init__", "core", "prometheus_client", "pyfuse3", "trio"},
     "net": {"core", "cryptography", "msgspec", "paho", "trio"},
-    "config": {"core", "errors", "msgspec", "mounts", "net"},
+    "config": {"core", "errors", "net", "msgspec"},
     "daemon": {"config", "core", "errors", "fuse", "hostinfo", "mounts", "net", "trio"},
     "programs": {"__init__", "async_client", "client", "core", "errors", "mounts", "anyio"},
     "commands": {

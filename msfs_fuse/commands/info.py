@@ -53,7 +53,7 @@ def _run(args: argparse.Namespace) -> Exit:
     for key, value in facts.items():
         if key in _TIMES and isinstance(value, float):
             facts[key] = output.local_time(value)
-        elif value is None:
+        elif key in values:
             facts[key] = values[key] or output.ABSENT
     output.print_facts(facts)
     return Exit.OK

@@ -73,7 +73,12 @@ def status(mail: Mailslots, mountpoint: str, router: Router) -> Callable[[], byt
 
 
 def peers(router: Router) -> str:
-    """The hosts that were heard: a line of headings, then one line for each. Tabs in between."""
+    """The hosts that were heard: a line of headings, then one line for each. Tabs in between.
+
+    Nothing at all where there is no network: then there is no domain to name either.
+    """
+    if not router.names():
+        return ""
     rows = [("DOMAIN", "HOST", "ADDRESS", "HEARD")]
     rows += ((*heard[:3], f"{heard.age:.0f}") for heard in router.heard())
     return "".join("{}\t{}\t{}\t{}\n".format(*row) for row in rows)
