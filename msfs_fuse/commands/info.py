@@ -5,7 +5,7 @@ import os
 import stat
 
 from msfs_fuse.commands import output, targets
-from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.command import Command, completed
 from msfs_fuse.commands.nodes import attributes, group_name, octal, user_name
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import find_mount
@@ -22,7 +22,7 @@ _TIMES = ("written_at", "read_at", "sent_at")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a slot on this host")
+    completed(parser.add_argument("name", metavar="NAME", help="a slot on this host"), "slots")
 
 
 def _run(args: argparse.Namespace) -> Exit:

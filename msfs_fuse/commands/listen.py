@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from msfs_fuse.commands import targets
-from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.command import Command, completed
 from msfs_fuse.commands.output import Fact, complain, emit, quoted, typed
 from msfs_fuse.commands.stop import StopSignals
 from msfs_fuse.core.attributes import PREFIX
@@ -275,7 +275,9 @@ def _seconds(text: str) -> float:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("names", metavar="NAME", nargs="+", help="a slot on this host")
+    completed(
+        parser.add_argument("names", metavar="NAME", nargs="+", help="a slot on this host"), "slots"
+    )
     parser.add_argument("-n", dest="count", type=_count, metavar="N", help="end after N messages")
     parser.add_argument(
         "-t", dest="seconds", type=_seconds, metavar="SECONDS", help="end after this time in all"

@@ -6,7 +6,7 @@ import os
 import sys
 
 from msfs_fuse.commands import targets
-from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.command import Command, completed
 from msfs_fuse.commands.output import quoted
 from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING
 from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address
@@ -119,7 +119,9 @@ def _explain(error: OSError, address: Address, path: str, mount: str) -> Command
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="TARGET", help="the slot, see below")
+    completed(
+        parser.add_argument("target", metavar="TARGET", help="the slot, see below"), "targets"
+    )
     parser.add_argument("text", metavar="TEXT", nargs="?", help="the message, if not stdin")
 
 
