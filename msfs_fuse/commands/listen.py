@@ -50,7 +50,7 @@ exit codes:
 # Beyond this poll(2) would wait for ever, in seconds: 24 days.
 _LONGEST_TIME = 2_000_000.0
 
-SENDER_FACTS = ("sender_host", "sender_uid", "sender_pid", "sent_at")
+SENDER_FACTS = ("sender_host", "sender_proof", "sender_uid", "sender_pid", "sent_at")
 
 _NEW_SLOT_MODE = 0o666  # less the umask, as for any file
 _MILLISECONDS = 1000

@@ -13,9 +13,9 @@ import trio
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.metrics import Metric, counter, metrics_of
-from msfs_fuse.core.names import fold
+from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, fold
 from msfs_fuse.core.network import Deliver, HeardHost, Link, Nursery, Route, Router
-from msfs_fuse.core.slot import Sender
+from msfs_fuse.core.slot import Proof, Sender
 from msfs_fuse.net.datagram import Kind, Message, Reason, Refused, Scope, slot_name
 from msfs_fuse.net.domain import Domain, Opened
 from msfs_fuse.net.keyring import KeyringError, load_keyring
@@ -85,8 +85,8 @@ class _DomainRoute(Route):
     def includes_this_host(self) -> bool:
         return True
 
-    def check(self, path: tuple[str, ...]) -> None:
-        _check_path(path)
+    def capacity(self, path: tuple[str, ...]) -> int:
+        return _capacity(path)
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
         domain = self.member.domain
@@ -106,8 +106,8 @@ class _HostRoute(Route):
     def includes_this_host(self) -> bool:
         return False
 
-    def check(self, path: tuple[str, ...]) -> None:
-        _check_path(path)
+    def capacity(self, path: tuple[str, ...]) -> int:
+        return _capacity(path)
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
         ways = [each for each in self.member.transports if each.reaches(self.host)]
@@ -119,11 +119,12 @@ class _HostRoute(Route):
         self.router.send(ways, lambda each: each.send_to_host(self.host, datagram))
 
 
-def _check_path(path: tuple[str, ...]) -> None:
+def _capacity(path: tuple[str, ...]) -> int:
     try:
         slot_name(path)
     except ValueError:
         raise SlotError(errno.ENAMETOOLONG) from None
+    return REMOTE_MESSAGE_SIZE
 
 
 class DomainRouter(Router, Receiver):
@@ -261,7 +262,7 @@ class DomainRouter(Router, Receiver):
         slots, refused = self._deliver(
             message.path,
             message.data,
-            message.sender,
+            message.sender._replace(proof=Proof.PROVEN),
             message.sent_at * _NANOSECONDS_PER_MILLISECOND,
         )
         self._counts.delivered += slots

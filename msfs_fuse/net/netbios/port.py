@@ -7,12 +7,14 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
+from dataclasses import dataclass
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
 import trio
 
-from msfs_fuse.net.transport import QueueFull
+from msfs_fuse.core.metrics import counter
+from msfs_fuse.net.transport import QueueFull, SendCounts
 
 log = logging.getLogger(__name__)
 
@@ -31,6 +33,11 @@ _IP_PKTINFO = 8
 _IN_PKTINFO = struct.Struct("@i4s4s")
 _CONTROL_SIZE = socket.CMSG_SPACE(_IN_PKTINFO.size)
 _ANY = bytes(4)
+
+
+@dataclass
+class _Counts(SendCounts):
+    send_failed: int = counter("Datagrams that the kernel refused: no route, no link.")
 
 
 class Place(NamedTuple):
@@ -62,9 +69,7 @@ class Port:
         self._socket: socket.socket | None = None
         self._queue: deque[tuple[bytes, Place]] = deque()
         self._queued = trio.Event()
-        self.sent = 0
-        self.failed = 0
-        self.full = 0
+        self.count = _Counts()
 
     @property
     def number(self) -> int:
@@ -105,7 +110,7 @@ class Port:
         if not self._queue and self._send(packet, place):
             return
         if len(self._queue) >= QUEUE_SIZE:
-            self.full += 1
+            self.count.send_queue_full += 1
             raise QueueFull
         self._queue.append((packet, place))
         self._queued.set()
@@ -113,7 +118,7 @@ class Port:
     def _send(self, packet: bytes, place: Place) -> bool:
         """Whether the kernel has decided about it."""
         if self._socket is None:
-            self.failed += 1
+            self.count.send_failed += 1
             return True
         control = []
         if place.interface:
@@ -124,10 +129,10 @@ class Port:
         except BlockingIOError:
             return False
         except OSError as error:
-            self.failed += 1
+            self.count.send_failed += 1
             log.debug("not sent to %s: %s", place, error.strerror)
             return True
-        self.sent += 1
+        self.count.sent += 1
         return True
 
     async def run(self, take: Callable[[bytes, Place], bool]) -> None:

@@ -3,17 +3,19 @@
 import errno
 import logging
 import random
+import time
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 import trio
 
 from msfs_fuse.core.errors import SlotError
-from msfs_fuse.core.names import fold, is_host_name
-from msfs_fuse.core.network import CONNECTED, Link, Route, Router
-from msfs_fuse.core.slot import Sender
+from msfs_fuse.core.metrics import Metric, metrics_of
+from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, fold, is_host_name
+from msfs_fuse.core.network import CONNECTED, Deliver, HeardHost, Link, Nursery, Route, Router
+from msfs_fuse.core.slot import Proof, Sender
 from msfs_fuse.net.complaints import Complaints
 from msfs_fuse.net.netbios import datagram, mailslot, names
 from msfs_fuse.net.netbios.claims import Claims, State
@@ -28,15 +30,15 @@ from msfs_fuse.net.netbios.nmbd import NmbdClient
 from msfs_fuse.net.netbios.port import Place, Port
 from msfs_fuse.net.netbios.recent import Recent
 from msfs_fuse.net.netbios.refusal import Reason, Refused
-from msfs_fuse.net.netbios.settings import NetbiosSettings, Way
-from msfs_fuse.net.transport import QueueFull
+from msfs_fuse.net.netbios.settings import DOMAIN, NetbiosSettings, Way
+from msfs_fuse.net.transport import METRICS_PREFIX, QueueFull
 from msfs_fuse.net.udp.multicast import LinkChanges
 from msfs_fuse.net.udp.resolver import StaticPeers
 
 log = logging.getLogger(__name__)
 
-# `@NAME.netbios` is a name there, whatever a domain of that name is.
-SUFFIX = ".netbios"
+_DOMAIN = f".{DOMAIN}"
+_PRIMARY = "*"
 
 # Names of that kind have many holders, or one in each network: what is for them is broadcast.
 _GROUPS = (names.DOMAIN_CONTROLLERS, names.LOCAL_MASTER, names.BROWSERS)
@@ -46,9 +48,6 @@ _HEARD = 256
 
 # Copies and what is for others come all the time.
 _EVERYDAY = (Reason.OWN, Reason.DUPLICATE, Reason.OTHER_NAME, Reason.CLOSED_SLOT)
-
-# path, data, who sent it: how many slots took it, how many refused.
-Deliver = Callable[[tuple[str, ...], bytes, str], tuple[int, int]]
 
 
 @dataclass(frozen=True)
@@ -60,12 +59,10 @@ class _Route(Route):
     def includes_this_host(self) -> bool:
         return self.router.is_ours(self.name)
 
-    def check(self, path: tuple[str, ...]) -> None:
-        self.router.capacity(path)
+    def capacity(self, path: tuple[str, ...]) -> int:
+        return self.router.capacity(path)
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
-        if len(data) > self.router.capacity(path):
-            raise SlotError(errno.EMSGSIZE)
         self.send_smb(mailslot.encode(Write(path, data)))
 
     def send_smb(self, smb: bytes) -> None:
@@ -107,10 +104,18 @@ class NetbiosRouter(Router):
     """This host on a NetBIOS network.
 
     Args:
-        host: this host's name, for one that is not configured.
+        host: this host's name.
+        beside_domains: there are sealed domains. A name that is not said to be of this network is
+            then not looked for here: what is for a member of a domain that is away would go, not
+            sealed, to whoever says to have its name.
+
+    Raises:
+        ValueError: the host's name is none for NetBIOS, and no other is configured.
     """
 
-    def __init__(self, host: str, settings: NetbiosSettings) -> None:
+    def __init__(self, host: str, settings: NetbiosSettings, *, beside_domains: bool) -> None:
+        self._host = host
+        self._beside_domains = beside_domains
         self._settings = settings
         label = settings.name or host.partition(".")[0][: names.MAX_LABEL]
         group = settings.workgroup.encode()
@@ -133,7 +138,7 @@ class NetbiosRouter(Router):
         self._number = random.randrange(0x10000)
         self.count = Counts()
         self._complaints = Complaints()
-        self._deliver: Deliver = lambda path, data, sender: (0, 0)
+        self._deliver: Deliver = lambda path, data, sender, sent_at: (0, 0)
         owns = settings.way is Way.OWN
         self._port = Port(datagram.PORT if owns else 0, datagram.RECEIVE_SIZE)
         self._service = NameService(
@@ -151,7 +156,12 @@ class NetbiosRouter(Router):
     # ---- what the file side asks ----
 
     def route(self, name: str) -> Route | None:
-        text = name[: -len(SUFFIX)] if fold(name).endswith(SUFFIX) else name
+        is_explicit = fold(name).endswith(_DOMAIN)
+        text = name[: -len(_DOMAIN)] if is_explicit else name
+        if fold(name) == fold(self._host):
+            return None
+        if text == _PRIMARY:
+            return _GroupRoute(self, self._workgroup)
         label, at, address = text.rpartition("@")
         try:
             wanted = Name.parse(label if at else text)
@@ -164,7 +174,8 @@ class NetbiosRouter(Router):
             return _OwnRoute(self, wanted)
         if wanted == self._workgroup or wanted.suffix in _GROUPS:
             return _GroupRoute(self, wanted)
-        return _HostRoute(self, wanted) if self._may_reach(wanted) else None
+        asks = self._settings.lookup and (is_explicit or not self._beside_domains)
+        return _HostRoute(self, wanted) if self._may_reach(wanted, asks) else None
 
     def _place_of(self, name: Name, address: str) -> Place | None:
         """Where one is whom we have had a message from."""
@@ -174,12 +185,12 @@ class NetbiosRouter(Router):
             return None
         return Place(IPv4Address(address), heard[0]) if heard else None
 
-    def _may_reach(self, name: Name) -> bool:
+    def _may_reach(self, name: Name, asks: bool) -> bool:
         now = trio.current_time()
         lookups = self._service.lookups
         if name in self._hosts:
             return bool(self._places(name))
-        if not self._settings.lookup or lookups.is_missing(name, now):
+        if not asks or lookups.is_missing(name, now):
             return False
         return lookups.find(name, now) is not None or self._service.ask(name)
 
@@ -190,28 +201,34 @@ class NetbiosRouter(Router):
         shown = [text for name, text in hosts.items() if name not in own and not name.suffix]
         return [self._settings.workgroup, *filter(is_host_name, shown)]
 
-    def peers(self) -> str:
+    def heard(self) -> Iterable[HeardHost]:
         now = trio.current_time()
-        return "".join(
-            f"{self._settings.workgroup}\t{name}\t{address}:{port}\t{now - at:.0f}\n"
-            for (name, address), (port, at) in self._heard.items()
-        )
+        for (name, address), (port, at) in sorted(self._heard.items()):
+            yield HeardHost(DOMAIN, str(name), f"{address}:{port}", now - at)
 
     def links(self) -> Sequence[Link]:
-        workgroup = self._settings.workgroup
         links = [
-            Link(workgroup, f"netbios:{claim.name}", _STATES[claim.state].format(claim.owner))
+            Link(DOMAIN, str(claim.name), _STATES[claim.state].format(claim.owner))
             for claim in self._service.claims
         ]
         if self._nmbd is not None:
-            links.append(Link(workgroup, f"unix:{self._nmbd.path}", self._nmbd.state))
+            links.append(Link(DOMAIN, self._nmbd.path, self._nmbd.state))
         return links
 
-    def counts(self) -> Mapping[str, int]:
-        return {}
+    def metrics(self) -> Iterable[Metric]:
+        yield from metrics_of(self.count, METRICS_PREFIX)
+        for port in (self._port, self._service.port):
+            yield from metrics_of(port.count, METRICS_PREFIX)
+        for link in self.links():
+            labels = {"domain": link.domain, "url": link.url}
+            name = f"{METRICS_PREFIX}link_up"
+            yield Metric(name, "Whether the broker is there.", "gauge", link.is_up, labels)
+        for reason, number in self.count.dropped.items():
+            name = f"{METRICS_PREFIX}dropped"
+            yield Metric(name, "Datagrams dropped.", "counter", number, {"reason": reason.value})
 
-    def drops(self) -> Mapping[str, int]:
-        return {str(reason): number for reason, number in self.count.dropped.items()}
+    def reload(self, settings: object) -> None:
+        """There are no secrets, and nothing else that can change."""
 
     # ---- sending ----
 
@@ -232,7 +249,7 @@ class NetbiosRouter(Router):
             raise SlotError(errno.EINVAL) from None
         if capacity < 1:
             raise SlotError(errno.ENAMETOOLONG)
-        return capacity
+        return min(capacity, REMOTE_MESSAGE_SIZE)
 
     def broadcast(self, name: Name, smb: bytes) -> None:
         """Send to all hosts on our interfaces."""
@@ -351,7 +368,9 @@ class NetbiosRouter(Router):
             raise Refused(Reason.DUPLICATE)
         self.count.received += 1
         self._note_heard(taken.source, place, now)
-        slots, refused = self._deliver(write.path, write.data, f"{taken.source}@{place.address}")
+        # The address is where it came from, if the network lets none be forged; the name is said.
+        sender = Sender(f"{taken.source}@{place.address}", None, None, Proof.CLAIMED)
+        slots, refused = self._deliver(write.path, write.data, sender, time.time_ns())
         self.count.delivered += slots
         self.count.slot_refused += refused
         self.count.no_slot += not slots and not refused
@@ -370,6 +389,9 @@ class NetbiosRouter(Router):
         while len(self._heard) >= _HEARD:
             self._heard.popitem(last=False)
         self._heard[key] = place.port, now
+
+    async def start(self, nursery: Nursery, deliver: Deliver) -> None:
+        await nursery.start(self.run, deliver)
 
     async def run(
         self, deliver: Deliver, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
