@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msfs_fuse.config.options import parse_options, split_options
 from msfs_fuse.config.settings import Settings
 from msfs_fuse.config.source import Source, check_name, check_table, refuse_unknown
+from msfs_fuse.core.names import fold
 from msfs_fuse.errors import CommandError, Exit
 
 if TYPE_CHECKING:
@@ -144,8 +145,14 @@ def _network(
 ) -> "NetworkSettings | None":
     if not domains and netbios is None:
         return None
+    from msfs_fuse.net.netbios.settings import DOMAIN
     from msfs_fuse.net.settings import NetworkSettings
 
+    if netbios is not None and DOMAIN in (fold(domain.name) for domain in domains):
+        raise CommandError(
+            f"no domain can be called {DOMAIN} beside [netbios]: @NAME.{DOMAIN} would be both",
+            Exit.USAGE,
+        )
     return NetworkSettings(tuple(domains), netbios)
 
 

@@ -86,9 +86,7 @@ def nmbd(host: Host, name: str, more: str = "", *, again: str = "") -> Iterator[
     for each in ("pid", "lock", "state", "cache", "private", "ncalrpc"):
         (directory / each).mkdir(exist_ok=True)
     conf = directory / "smb.conf"
-    conf.write_text(
-        _CONF.format(workgroup=WORKGROUP, name=name, directory=directory, more=more)
-    )
+    conf.write_text(_CONF.format(workgroup=WORKGROUP, name=name, directory=directory, more=more))
     command = [*host.inside, "/usr/sbin/nmbd", "-F", "--no-process-group", "--debug-stdout"]
     with (directory / f"output{again}").open("wb") as output:
         process = subprocess.Popen(
