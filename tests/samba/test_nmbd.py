@@ -1,58 +1,18 @@
 """Real mailslots to and from Samba's nmbd, through files."""
 
 import os
-import time
-from collections.abc import Iterator
-
-import pytest
 
 from tests.conftest import Mount
-from tests.samba.conftest import Net
+from tests.samba.conftest import OWN, Net, link, take_until
 from tests.support import browser
-from tests.support.network import Host, served, write
+from tests.support.network import Host, metric, served, settle, write
 from tests.support.processes import wait_until
-from tests.support.samba import MASTER_TIMEOUT, WORKGROUP, addresses
-
-OWN = f"""
-[netbios]
-way = "own"
-interfaces = ["eth0"]
-workgroup = "{WORKGROUP}"
-name = "PYHOST"
-slots = ["BROWSE", "msfs/*", "NET/*"]
-"""
-
-
-def is_named(mount: Mount, name: str) -> bool:
-    """Whether the host goes by a name."""
-    return mount.status().get(f"link netbios {name}") == "connected"
-
-
-@pytest.fixture
-def mount(net: Net) -> Iterator[Mount]:
-    """A mount on a host that has the ports to itself."""
-    with net.ours.mounted(config=net.ours.configure(OWN)) as mount:
-        wait_until(lambda: is_named(mount, "PYHOST"))
-        yield mount
+from tests.support.samba import MASTER_TIMEOUT, WORKGROUP, addresses, nmblookup, started
 
 
 def wait_for_master(host: Host) -> None:
     """Until nmbd is what it wants to be."""
     wait_until(lambda: bool(addresses(host, f"{WORKGROUP}#1d")), MASTER_TIMEOUT)
-
-
-def take_until(fd: int, start: bytes, timeout: float = 10.0) -> bytes:
-    """The first message that begins so."""
-    deadline = time.monotonic() + timeout
-    while time.monotonic() < deadline:
-        try:
-            message = os.read(fd, 65536)
-        except BlockingIOError:
-            time.sleep(0.01)
-            continue
-        if message.startswith(start):
-            return message
-    raise AssertionError(f"nothing that begins with {start!r}")
 
 
 def test_announcements_are_read_from_a_file(net: Net, mount: Mount) -> None:
@@ -75,8 +35,64 @@ def test_our_announcement_is_in_the_browse_list(net: Net, mount: Mount) -> None:
 
 
 def test_an_answer_comes_to_a_slot_of_our_choice(net: Net, mount: Mount) -> None:
-    (mount / "msfs").mkdir()
     with served(mount, "msfs/Reply") as fd:
         write(mount, "@NMBHOST/NET\\NETLOGON", browser.primary_query("PYHOST", "MSFS\\REPLY"))
         answer = take_until(fd, bytes([browser.PRIMARY_RESPONSE]))
     assert answer[2:].startswith(b"NMBHOST\0")
+
+
+def test_an_answer_to_a_broadcast_comes_once(net: Net, mount: Mount) -> None:
+    """nmbd reads a broadcast on two sockets, and answers twice."""
+    with served(mount, "msfs/reply") as fd:
+        before = metric(mount, "dropped", reason="duplicate")
+        write(mount, f"@{WORKGROUP}/NET\\NETLOGON", browser.primary_query("PYHOST", "MSFS\\REPLY"))
+        answers = settle(fd, 1)
+        assert all(answer[0] == browser.PRIMARY_RESPONSE for answer in answers)
+        # Each answer has an id of its own; copies of one do not come through.
+        assert 1 <= len(answers) <= 2
+        assert metric(mount, "dropped", reason="duplicate") >= before
+
+
+def test_what_is_sent_to_all_is_heard_once_here(net: Net, mount: Mount) -> None:
+    with served(mount, "msfs/inbox") as fd:
+        write(mount, f"@{WORKGROUP}/msfs\\Inbox", b"to all of us")
+        assert settle(fd, 1) == [b"to all of us"]
+
+
+def test_nmblookup_finds_us(net: Net, mount: Mount) -> None:
+    assert addresses(net.third, "PYHOST") == [net.ours.address]
+    assert net.ours.address in addresses(net.third, WORKGROUP)
+    status = nmblookup(net.third, "-A", net.ours.address)
+    assert "PYHOST          <00> -         B <ACTIVE>" in status
+    assert f"{WORKGROUP}        <00> - <GROUP> B <ACTIVE>" in status
+    assert addresses(net.third, "NOBODY") == []
+
+
+def test_a_name_that_nmbd_has_is_given_up(net: Net) -> None:
+    config = net.ours.configure(OWN.replace('"PYHOST"', '"NMBHOST"'))
+    with net.ours.mounted(config=config, allow_log="is 10.77") as mount:
+        wait_until(lambda: link(mount, "NMBHOST") == f"away: {net.samba.address} has it")
+        assert addresses(net.third, "NMBHOST") == [net.samba.address]
+        with served(mount, "msfs-any"):
+            for name in (f"@{WORKGROUP}/x", "@OTHER/x"):
+                try:
+                    write(mount, name, b"as nobody")
+                except OSError as error:
+                    assert error.strerror == "No route to host"
+                else:
+                    raise AssertionError(name)
+        assert f"NMBHOST<00> is {net.samba.address}" in mount.log.read_text()
+
+
+def test_our_name_is_kept_from_nmbd(net: Net, mount: Mount) -> None:
+    """An nmbd that is started later, on another host, with our name."""
+    with started(net.third, "PYHOST") as other:
+        wait_until(lambda: f"{net.ours.address} rejected" in other.log, 30)
+    assert addresses(net.samba, "PYHOST") == [net.ours.address]
+    assert metric(mount, "defended") >= 1
+
+
+def test_the_name_is_released_at_the_end(net: Net) -> None:
+    with net.ours.mounted(config=net.ours.configure(OWN)) as mount:
+        wait_until(lambda: link(mount, "PYHOST") == "connected")
+    assert addresses(net.third, "PYHOST") == []

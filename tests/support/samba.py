@@ -55,6 +55,7 @@ class Nmbd:
     name: str
     directory: Path
     process: "subprocess.Popen[bytes]"
+    output: Path
 
     @property
     def socket(self) -> Path:
@@ -63,19 +64,17 @@ class Nmbd:
     @property
     def log(self) -> str:
         """What it said."""
-        return (self.directory / "output").read_text(errors="replace")
+        return self.output.read_text(errors="replace")
 
     def browse_list(self) -> str:
         """The servers that it has heard announce themselves, as it writes them down."""
-        path = self.directory / "lock/browse.dat"
-        if not path.exists():
-            path = self.directory / "cache/browse.dat"
+        path = self.directory / "cache/browse.dat"
         return path.read_text() if path.exists() else ""
 
 
 @contextlib.contextmanager
-def nmbd(host: Host, name: str, more: str = "", *, again: str = "") -> Iterator[Nmbd]:
-    """Run one until the end of the block.
+def started(host: Host, name: str, more: str = "", *, again: str = "") -> Iterator[Nmbd]:
+    """Run one until the end of the block; it may not have its name yet, or never get it.
 
     Args:
         more: further lines for smb.conf.
@@ -88,14 +87,11 @@ def nmbd(host: Host, name: str, more: str = "", *, again: str = "") -> Iterator[
     conf = directory / "smb.conf"
     conf.write_text(_CONF.format(workgroup=WORKGROUP, name=name, directory=directory, more=more))
     command = [*host.inside, "/usr/sbin/nmbd", "-F", "--no-process-group", "--debug-stdout"]
-    with (directory / f"output{again}").open("wb") as output:
-        process = subprocess.Popen(
-            [*command, "-d", "4", "-s", str(conf)], stdout=output, stderr=output
-        )
-    server = Nmbd(host, name, directory, process)
+    output = directory / f"output{again}"
+    with output.open("wb") as file:
+        process = subprocess.Popen([*command, "-d", "4", "-s", str(conf)], stdout=file, stderr=file)
     try:
-        wait_until(lambda: bool(process.poll() is None and addresses(host, name)))
-        yield server
+        yield Nmbd(host, name, directory, process, output)
     finally:
         process.terminate()
         try:
@@ -103,6 +99,14 @@ def nmbd(host: Host, name: str, more: str = "", *, again: str = "") -> Iterator[
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait(5)
+
+
+@contextlib.contextmanager
+def nmbd(host: Host, name: str, more: str = "", *, again: str = "") -> Iterator[Nmbd]:
+    """Run one as `started`, from when it answers for its name."""
+    with started(host, name, more, again=again) as server:
+        wait_until(lambda: bool(server.process.poll() is None and addresses(host, name)))
+        yield server
 
 
 def nmblookup(host: Host, *arguments: str) -> str:
