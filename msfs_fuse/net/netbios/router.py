@@ -257,7 +257,12 @@ class NetbiosRouter(Router):
         self.send(Kind.GROUP, name, smb, places)
 
     def send_to(self, name: Name, smb: bytes) -> None:
-        """Send to whoever has that name, now or when it is found."""
+        """Send to whoever has that name, now or when it is found.
+
+        Raises:
+            SlotError: as send(); EHOSTUNREACH where nobody has it; ENOBUFS.
+        """
+        self._check_name()
         now = trio.current_time()
         service = self._service
         found = service.lookups.find(name, now)
@@ -298,7 +303,8 @@ class NetbiosRouter(Router):
         Raises:
             SlotError: EHOSTUNREACH for none, and while another host has our name; ENOBUFS.
         """
-        if not places or not self.is_ours(self._name):
+        self._check_name()
+        if not places:
             raise SlotError(errno.EHOSTUNREACH)
         self._number = (self._number + 1) % 0x10000
         full = 0
@@ -321,6 +327,11 @@ class NetbiosRouter(Router):
                 full += 1
         if full:
             raise SlotError(errno.ENOBUFS)
+
+    def _check_name(self) -> None:
+        """Send nothing under a name that is another host's: it would get the answers."""
+        if not self.is_ours(self._name):
+            raise SlotError(errno.EHOSTUNREACH)
 
     def _address_towards(self, place: Place) -> IPv4Address:
         """Our address, for the header, where nobody should believe it."""
