@@ -23,10 +23,10 @@ def captured(host: Host, path: Path, what: str) -> Iterator[Path]:
         what: a capture filter.
     """
     log = path.with_suffix(".log")
+    command = ["dumpcap", "-q", "-i", "eth0", "-w", str(path)]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [*host.inside, "dumpcap", "-q", "-i", "eth0", "-f", f"{what} or {_MARK_PORT}"]
-            + ["-w", str(path)],
+            [*host.inside, *command, "-f", f"{what} or {_MARK_PORT}"],
             stdout=output,
             stderr=output,
         )

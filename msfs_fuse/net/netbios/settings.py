@@ -74,6 +74,11 @@ class NetbiosSettings(Struct, frozen=True, kw_only=True):
         if self.slots and self.way is Way.SEND:
             raise FieldError("slots", 'slots are for way = "own" or "nmbd": nothing is heard else')
 
+    def __str__(self) -> str:
+        slots = ", ".join(self.slots) or "none"
+        by = ", ".join(self.interfaces)
+        return f"NetBIOS workgroup {self.workgroup}: {self.way} by {by}; slots open to it: {slots}"
+
     def opens(self, path: tuple[str, ...]) -> bool:
         """Whether the network may write to a slot of this name."""
         name = fold("/".join(path))
