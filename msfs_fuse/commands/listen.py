@@ -32,12 +32,12 @@ Several slots take turns. With --json each message is one line with the keys slo
 message_base64, if it is not UTF-8), size, sender_host, sender_proof (local, proven or claimed),
 sender_uid, sender_pid, sent_at (seconds since 1970).
 
-With --exec the next message is read when the command for the last one has ended. It has the
-message on standard input, and in the environment MSFS_SLOT, MSFS_SENDER_HOST, MSFS_SENDER_PROOF,
+With --exec the next message is read when the command for the last one has ended. It has the message
+on standard input, and in the environment MSFS_SLOT, MSFS_SENDER_HOST, MSFS_SENDER_PROOF,
 MSFS_SENDER_UID, MSFS_SENDER_PID, MSFS_SENT_AT and MSFS_MOUNT. One that fails is reported on stderr,
 and the next message has its turn; one that cannot be started for want of memory, processes or files
-is tried again. It runs in a process group of its own: ^C or SIGTERM lets it finish and ends msfs listen
-then; a second one is passed on to the command.
+is tried again. It runs in a process group of its own: ^C or SIGTERM lets it finish and ends msfs
+listen then; a second one is passed on to the command.
 
 exit codes:
   0  -n messages came; or the time was over and there was no -n, but a message
