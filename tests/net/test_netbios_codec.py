@@ -27,6 +27,31 @@ GOLDEN_SMB = (
     + b"\xca" * 36
 )
 
+# nmbd 4.17 answers who asked for a domain controller; its data are not aligned.
+NMBD = bytes.fromhex(
+    """
+    100a182a0a4d0001008a00d2000020454f454e454345494550464446454341434143414341434143
+    4143414341414100204641464a454945504644464543414341434143414341434143414341434141
+    4100ff534d4225000000000000000000000000000000000000000000000000000000110000340000
+    000000000000000000000000000000000034005a00030001000100020049005c4d41494c534c4f54
+    5c4d5346535c5245504c59000c004e4d42484f5354004e004d00420048004f005300540000004d00
+    5300460053005400450053005400000001000000ffffffff
+    """
+)
+
+# smbtorture 4.17, Samba's other codec, asks, from any port.
+TORTURE = bytes.fromhex(
+    """
+    100ea6240a4d0002ec4800e800002046454550464346454646464345464650464545464644464543
+    414341434141410020454e4644454746444645454646444645434143414341434143414341434142
+    4d00ff534d4225000000000000000000000000000000000000000000000000000000110000480000
+    00000000000000e803000000000000000048005c0003000100010002005f005c4d41494c534c4f54
+    5c4e45545c4e45544c4f474f4e000700544f52545552455f54455354005c4d41494c534c4f545c4e
+    45545c47455444433930370054004f00520054005500520045005f00540045005300540000000100
+    0000ffffffff
+    """
+)
+
 LABELS = st.binary(min_size=1, max_size=15).map(bytes.upper)
 NAMES = st.builds(
     Name, LABELS.filter(lambda raw: raw[-1:] != b" " and raw[:1] != b"*"), st.integers(0, 255)
@@ -89,6 +114,37 @@ def test_the_example_of_the_specification() -> None:
     write = Write(("test1", "sample_mailslot"), b"\xca" * 36)
     assert mailslot.encode(write) == GOLDEN_SMB
     assert mailslot.decode(GOLDEN_SMB) == write
+
+
+def test_what_nmbd_sends() -> None:
+    taken = datagram.decode(NMBD)
+    assert taken[:-1] == (
+        Kind.UNIQUE,
+        0x182A,
+        IPv4Address("10.77.0.1"),
+        138,
+        Name(b"NMBHOST"),
+        Name(b"PYHOST"),
+    )
+    write = mailslot.decode(taken.data)
+    assert write.path == ("msfs", "reply")
+    assert write.data.startswith(b"\x0c\0NMBHOST\0")
+    assert datagram.encode(taken) == NMBD
+
+
+def test_what_smbtorture_sends() -> None:
+    taken = datagram.decode(TORTURE)
+    assert taken[:-1] == (
+        Kind.UNIQUE,
+        0xA624,
+        IPv4Address("10.77.0.2"),
+        60488,
+        Name(b"TORTURE_TEST"),
+        Name(b"MSFSTEST", 0x1C),
+    )
+    write = mailslot.decode(taken.data)
+    assert write.path == ("net", "netlogon")
+    assert write.data.startswith(b"\x07\0TORTURE_TEST\0\\MAILSLOT\\NET\\GETDC907\0")
 
 
 @given(DATAGRAMS)

@@ -1,5 +1,6 @@
 """Which network a name means, and what `msfs` tells about a NetBIOS network."""
 
+import errno
 import json
 import os
 import subprocess
@@ -14,6 +15,7 @@ from tests.samba.conftest import link
 from tests.support.network import (
     Host,
     Lan,
+    ip,
     make_keyring,
     metric,
     read_all,
@@ -23,6 +25,7 @@ from tests.support.network import (
     write,
 )
 from tests.support.processes import wait_until
+from tests.support.samba import addresses
 
 CONFIG = """
 [netbios]
@@ -147,6 +150,26 @@ def test_a_user_sees_it(hosts: list[Host], mounts: tuple[Mount, Mount, Mount]) -
     assert "@CORP" in os.listdir(third.path)
     long = msfs("send", r"\\ONE\mailslot\inbox", "x" * 407)
     assert "takes up to 406 bytes, the message has 407" in long
+
+
+def test_an_address_that_changes(lan: Lan, hosts: list[Host]) -> None:
+    """The names are claimed again, with the new one."""
+    four = lan.add("four", v6=False)
+    with four.mounted(config=four.configure(CONFIG)) as mount:
+
+        def is_cut_off() -> bool:
+            try:
+                write(mount, "@CORP/inbox", b"to nobody")
+            except OSError as error:
+                return error.errno == errno.EHOSTUNREACH
+            return False
+
+        wait_until(lambda: addresses(hosts[0], "FOUR") == [four.address])
+        ip("-n", four.namespace, "address", "flush", "dev", "eth0")
+        wait_until(is_cut_off)
+        ip("-n", four.namespace, "address", "add", "10.77.0.44/24", "dev", "eth0")
+        wait_until(lambda: addresses(hosts[0], "FOUR") == ["10.77.0.44"])
+        write(mount, "@CORP/inbox", b"to all")
 
 
 def test_doctor(hosts: list[Host], mounts: tuple[Mount, Mount, Mount], tmp_path: Path) -> None:
