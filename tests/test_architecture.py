@@ -72,6 +72,16 @@ PURE = (
     "ways",
     "mqtt/settings",
     "mqtt/topics",
+    "netbios/claims",
+    "netbios/counts",
+    "netbios/datagram",
+    "netbios/lookups",
+    "netbios/mailslot",
+    "netbios/names",
+    "netbios/nameservice",
+    "netbios/recent",
+    "netbios/settings",
+    "netbios/unexpected",
     "udp/settings",
 )
 

@@ -116,13 +116,21 @@ def _configuration(path: str | None) -> Iterator[Check]:
         yield Check("configuration", State.FAIL, str(error))
         return
     domains = network.domains if network is not None else ()
-    names = ", ".join(f"domain {each.name}" for each in domains)
-    message = f"the configuration can be read: {names or 'other hosts are out of reach'}"
+    netbios = network.netbios if network is not None else None
+    names = [f"domain {each.name}" for each in domains]
+    if netbios is not None:
+        names.append(f"NetBIOS workgroup {netbios.workgroup}")
+    told = ", ".join(names) or "other hosts are out of reach"
+    message = f"the configuration can be read: {told}"
     yield Check("configuration", State.OK, message)
     if domains:
         from msfs_fuse.commands import doctor_network
 
         yield from doctor_network.check(domains)
+    if netbios is not None:
+        from msfs_fuse.commands import doctor_netbios
+
+        yield from doctor_netbios.check(netbios)
 
 
 def _fstab() -> Iterator[Check]:

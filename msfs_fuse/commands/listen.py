@@ -29,15 +29,15 @@ umask, as for any file: after `umask 0` all users may.
 
 Messages are printed one after the other, a newline added to those that do not end in one.
 Several slots take turns. With --json each message is one line with the keys slot, message (or
-message_base64, if it is not UTF-8), size, sender_host, sender_uid, sender_pid, sent_at (seconds
-since 1970).
+message_base64, if it is not UTF-8), size, sender_host, sender_proof (local, proven or claimed),
+sender_uid, sender_pid, sent_at (seconds since 1970).
 
-With --exec the next message is read when the command for the last one has ended. It has the
-message on standard input, and in the environment MSFS_SLOT, MSFS_SENDER_HOST, MSFS_SENDER_UID,
-MSFS_SENDER_PID, MSFS_SENT_AT and MSFS_MOUNT. One that fails is reported on stderr, and the next
-message has its turn; one that cannot be started for want of memory, processes or files is tried
-again. It runs in a process group of its own: ^C or SIGTERM lets it finish and ends msfs listen
-then; a second one is passed on to the command.
+With --exec the next message is read when the command for the last one has ended. It has the message
+on standard input, and in the environment MSFS_SLOT, MSFS_SENDER_HOST, MSFS_SENDER_PROOF,
+MSFS_SENDER_UID, MSFS_SENDER_PID, MSFS_SENT_AT and MSFS_MOUNT. One that fails is reported on stderr,
+and the next message has its turn; one that cannot be started for want of memory, processes or files
+is tried again. It runs in a process group of its own: ^C or SIGTERM lets it finish and ends msfs
+listen then; a second one is passed on to the command.
 
 exit codes:
   0  -n messages came; or the time was over and there was no -n, but a message
@@ -50,7 +50,7 @@ exit codes:
 # Beyond this poll(2) would wait for ever, in seconds: 24 days.
 _LONGEST_TIME = 2_000_000.0
 
-SENDER_FACTS = ("sender_host", "sender_uid", "sender_pid", "sent_at")
+SENDER_FACTS = ("sender_host", "sender_proof", "sender_uid", "sender_pid", "sent_at")
 
 _NEW_SLOT_MODE = 0o666  # less the umask, as for any file
 _MILLISECONDS = 1000

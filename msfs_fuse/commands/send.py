@@ -81,15 +81,16 @@ def _read_stdin() -> bytes:
 
 def _size_limit(address: Address, mount: str) -> str:
     """How many bytes the slot takes."""
-    from msfs_fuse.core.attributes import PREFIX
+    from msfs_fuse.core.attributes import MAX_MESSAGE_SIZE
 
     status = targets.read_status(mount)
-    if address.host is not None and address.host.lower() != status["host"].lower():
-        return str(REMOTE_MESSAGE_SIZE)
-    path = targets.path_of(Address(None, address.path), mount)
+    is_remote = address.host is not None and address.host.lower() != status["host"].lower()
+    target = address if is_remote else Address(None, address.path)
     try:
-        return os.getxattr(path, PREFIX + "max_message_size").decode()
+        return os.getxattr(targets.path_of(target, mount), MAX_MESSAGE_SIZE).decode()
     except OSError:  # it takes permission to read
+        if is_remote:
+            return f"{REMOTE_MESSAGE_SIZE} (to Windows and Samba some less)"
         return status["max_message_size"]
 
 

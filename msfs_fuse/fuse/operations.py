@@ -429,6 +429,11 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        node = self._inodes[inode]
+        if isinstance(node, RemoteSlot) and name == slot_attributes.MAX_MESSAGE_SIZE.encode():
+            capacity = self.exchange.capacity(node.address)
+            if capacity is not None:
+                return b"%d" % capacity
         slot = self._attribute_slot(inode, errno.ENODATA)
         return os.fsencode(slot_attributes.get_attribute(slot, os.fsdecode(name)))
 

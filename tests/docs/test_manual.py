@@ -27,6 +27,7 @@ from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import ENVIRONMENT, FILESYSTEM_TYPE
 from msfs_fuse.net.mqtt.settings import BrokerSettings
+from msfs_fuse.net.netbios.settings import NetbiosSettings
 from msfs_fuse.net.udp.settings import UdpSettings
 from tests.support.examples import Example, run
 from tests.support.processes import is_root
@@ -41,6 +42,7 @@ _UNKNOWN_KEYS = {
     "file": "x = 1",
     "mount": "mount = { x = 1 }",
     "domain": "domain.d = { x = 1 }",
+    "netbios": 'netbios = { interfaces = ["eth0"], x = 1 }',
     "transport": 'domain.d = { keyring = "k", transport = [{ url = "mqtt://h", x = 1 }] }',
 }
 
@@ -170,9 +172,10 @@ def test_each_key_of_the_configuration(tmp_path: Path) -> None:
         "file": section(text, "THE FILE"),
         "mount": section(text, "THE TABLE [mount]"),
         "domain": section(text, "THE TABLES [domain.NAME]"),
+        "netbios": section(text, "THE TABLE [netbios]"),
         "transport": section(text, "TRANSPORTS"),
     }
-    keys["file"] -= {"mount", "domain"}
+    keys["file"] -= {"mount", "domain", "netbios"}
     for table, known in keys.items():
         assert known <= set(paragraphs(tables[table])), table
     for line in ("Default: 4424.", "Default: 10.", "Default: 5."):
@@ -262,5 +265,8 @@ def test_the_example_configuration_has_each_key(tmp_path: Path) -> None:
     for table in _UNKNOWN_KEYS.values():
         known |= known_keys(tmp_path, table)
     keys = set(re.findall(r"^(\w+) =", text, re.MULTILINE))
-    assert keys == known - {"mount", "domain", "transport"}
+    assert keys == known - {"mount", "domain", "netbios", "transport"}
+    netbios = network.netbios
+    assert netbios is not None
+    assert netbios == NetbiosSettings(interfaces=("eth0",), name="BUILD7")
     assert {"[mount]", "[domain.corp]", "[[domain.corp.transport]]"} <= set(text.splitlines())

@@ -5,6 +5,8 @@ from pathlib import Path
 
 from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING, Limits
 from msfs_fuse.errors import Exit
+from msfs_fuse.net.netbios.router import NetbiosRouter
+from msfs_fuse.net.netbios.settings import NetbiosSettings
 from tests.brokers.test_logins import ACL
 from tests.docs.test_manual import known_keys
 from tests.support.examples import CHECKOUT, blocks
@@ -47,3 +49,14 @@ def test_the_rules_of_the_broker_are_those_that_are_tested() -> None:
         block.text for block in blocks("docs/other-hosts.md") if block.language == "mosquitto"
     ]
     assert rules == ACL.lstrip()
+
+
+def test_how_much_windows_and_samba_take() -> None:
+    rows = table("docs/samba-and-windows.md", "letters in the slot's name")
+    assert len(rows) == 4
+    for letters, both, windows in rows:
+        for length in map(int, letters.split(" to ")):
+            for told, more in ((both, False), (windows, True)):
+                settings = NetbiosSettings(interfaces=("eth0",), windows_size=more)
+                router = NetbiosRouter("here", settings, beside_domains=False)
+                assert router.capacity(("x" * length,)) == int(told), letters
