@@ -254,7 +254,7 @@ class Mailslot:
     def sender(self) -> Sender:
         """Who wrote the message that was taken last."""
         host, uid, pid, sent_at = map(
-            self._attribute, ("sender_host", "sender_uid", "sender_pid", "sent_at")
+            self.attribute, ("sender_host", "sender_uid", "sender_pid", "sent_at")
         )
         return Sender(
             host,
@@ -281,7 +281,7 @@ class Mailslot:
         It can be set, up to the limit of the mount; 0 stands for that limit. OSError EINVAL if it
         is more.
         """
-        return int(self._attribute("max_message_size") or 0)
+        return int(self.attribute("max_message_size") or 0)
 
     @max_message_size.setter
     def max_message_size(self, size: int) -> None:
@@ -290,7 +290,7 @@ class Mailslot:
     @property
     def network(self) -> bool:
         """Whether other hosts may write here. It can be set."""
-        return self._attribute("network") == "on"
+        return self.attribute("network") == "on"
 
     @network.setter
     def network(self, allowed: bool) -> None:
@@ -299,15 +299,16 @@ class Mailslot:
     @property
     def message_count(self) -> int:
         """How many messages wait."""
-        return int(self._attribute("message_count") or 0)
+        return int(self.attribute("message_count") or 0)
 
     @property
     def next_size(self) -> int | None:
         """The size of the next message in bytes, None if there is none."""
-        size = self._attribute("next_size")
+        size = self.attribute("next_size")
         return None if size is None or size == "none" else int(size)
 
-    def _attribute(self, name: str) -> str | None:
+    def attribute(self, name: str) -> str | None:
+        """Any attribute `user.mailslot.NAME` of the slot as text; None if it has no value now."""
         try:
             return os.fsdecode(os.getxattr(self.fileno(), _ATTRIBUTE + name))
         except OSError as error:
