@@ -4,6 +4,7 @@ import argparse
 import base64
 import json
 import math
+import os
 import sys
 import time
 from collections.abc import Callable

@@ -5,7 +5,9 @@ import json
 import os
 import stat
 import subprocess
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,6 +17,14 @@ from msfs_fuse.errors import Exit
 from tests.conftest import Mount
 from tests.support.command import MSFS, TIMEOUT, msfs, refusal, serves
 from tests.support.processes import ALICE, BOB, is_root, wait_until
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory that every user may walk into; pytest's own is for one user."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
 
 
 @contextlib.contextmanager
