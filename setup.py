@@ -23,7 +23,8 @@ setup(
     ext_modules=[
         Extension(
             "msfs_fuse.fuse._interpose",
-            ["msfs_fuse/fuse/_interpose.c"],
+            ["msfs_fuse/fuse/_interpose.c", "msfs_fuse/fuse/_loop.c"],
+            depends=["msfs_fuse/fuse/_extension.h"],
             extra_compile_args=[
                 *pkg_config("--cflags"),
                 "-std=gnu11",

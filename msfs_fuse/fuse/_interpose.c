@@ -18,20 +18,17 @@
  * What would retire it: pyfuse3 passing interrupts, fuse_file_info.flags and fuse_conn_info to
  * its handlers, and libfuse a bit for FOPEN_STREAM (libfuse PR 434, "stream-like files").
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "_extension.h"
 
-#define FUSE_USE_VERSION 314
 #include <dlfcn.h>
 #include <errno.h>
-#include <fuse_lowlevel.h>
 #include <linux/fuse.h>
 #include <string.h>
 
 /* The kernel refuses more than this many background requests (max_user_bgreq aside). */
 #define BACKGROUND_LIMIT 65535
 
-#define EXPORTED(name) __asm__(name) __attribute__((visibility("default")))
+struct fuse_session *current_session;
 
 static PyObject *read_handler;      /* (Request, fh, offset, size, flags, cached) -> bytes | None */
 static PyObject *write_handler;     /* (fh, offset, data, flags, tid) -> errno, 0 for done */
@@ -205,7 +202,7 @@ static void init_op(void *userdata, struct fuse_conn_info *conn)
 
 /* The real function: looked up in the very libfuse that this object is linked with, whatever its
  * soname (libfuse3.so.3 on Debian 12, .so.4 on Debian 13). */
-static void *libfuse(const char *name)
+void *libfuse(const char *name)
 {
     Dl_info info;
     void *library, *symbol;
@@ -250,7 +247,7 @@ struct fuse_session *hook_session_new(struct fuse_args *args, const struct fuse_
     struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
                                  void *) = libfuse("fuse_session_new");
     op = hooked_operations(op, &op_size);
-    return real ? real(args, op, op_size, userdata) : NULL;
+    return current_session = real ? real(args, op, op_size, userdata) : NULL;
 }
 
 /* From libfuse 3.17 on, fuse_session_new() of the headers calls this one. */
@@ -266,22 +263,7 @@ struct fuse_session *hook_session_new_versioned(struct fuse_args *args,
     struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
                                  void *, void *) = libfuse("fuse_session_new_versioned");
     op = hooked_operations(op, &op_size);
-    return real ? real(args, op, op_size, version, userdata) : NULL;
-}
-
-/* A request may be taken back (its process was killed) between poll(2) and read(2), so the
- * descriptor does not block; pyfuse3 knows EINTR as a reason to wait again, but not EAGAIN. */
-int hook_receive_buf(struct fuse_session *session, struct fuse_buf *buffer)
-    EXPORTED("fuse_session_receive_buf");
-
-int hook_receive_buf(struct fuse_session *session, struct fuse_buf *buffer)
-{
-    static int (*real)(struct fuse_session *, struct fuse_buf *);
-
-    if (real == NULL)
-        real = libfuse("fuse_session_receive_buf");
-    int result = real(session, buffer);
-    return result == -EAGAIN ? -EINTR : result;
+    return current_session = real ? real(args, op, op_size, version, userdata) : NULL;
 }
 
 /* A file that its handler calls not seekable is opened as a stream. It has nothing to flush:
@@ -386,7 +368,9 @@ static PyObject *is_visible(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
     return PyBool_FromLong(dlsym(RTLD_DEFAULT, "fuse_session_new") == (void *)hook_session_new &&
-                           dlsym(RTLD_DEFAULT, "fuse_reply_open") == (void *)hook_reply_open);
+                           dlsym(RTLD_DEFAULT, "fuse_reply_open") == (void *)hook_reply_open &&
+                           dlsym(RTLD_DEFAULT, "fuse_session_receive_buf") ==
+                               (void *)hook_receive_buf);
 }
 
 static PyObject *libfuse_version(PyObject *module, PyObject *unused)
@@ -397,6 +381,7 @@ static PyObject *libfuse_version(PyObject *module, PyObject *unused)
 
 static PyMethodDef methods[] = {
     {"set_handlers", set_handlers, METH_VARARGS, "Who is asked for reads and writes, and told of interrupts."},
+    {"serve", serve, METH_VARARGS, serve_doc},
     {"is_hooked", is_hooked, METH_NOARGS, "Whether pyfuse3's session was made through this object."},
     {"is_visible", is_visible, METH_NOARGS, "Whether this object stands before libfuse."},
     {"libfuse_version", libfuse_version, METH_NOARGS, "Version of the libfuse in use."},
@@ -409,7 +394,7 @@ PyMODINIT_FUNC PyInit__interpose(void)
 {
     PyObject *module = PyModule_Create(&module_definition);
 
-    if (module == NULL || PyModule_AddType(module, &RequestType) != 0)
+    if (module == NULL || PyModule_AddType(module, &RequestType) != 0 || add_outcomes(module) != 0)
         return NULL;
     return module;
 }
