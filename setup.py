@@ -23,7 +23,7 @@ setup(
     ext_modules=[
         Extension(
             "msfs_fuse.fuse._interpose",
-            ["msfs_fuse/fuse/_interpose.c", "msfs_fuse/fuse/_loop.c"],
+            [f"msfs_fuse/fuse/{name}.c" for name in ("_interpose", "_loop", "_messages")],
             depends=["msfs_fuse/fuse/_extension.h"],
             extra_compile_args=[
                 *pkg_config("--cflags"),

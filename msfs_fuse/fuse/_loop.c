@@ -6,7 +6,7 @@
  * time than trio's turn. So where pyfuse3 waits for its descriptor, the session task calls
  * serve(), which
  *
- *   - receives, and has libfuse process every READ and WRITE at once (read_op, write_op);
+ *   - receives, and answers every READ and WRITE at once (_messages.c);
  *   - keeps any other request, and returns: pyfuse3 then receives that one (hook_receive_buf);
  *   - when there is no request, sleeps until there is one, or until trio has something to do:
  *     trio waits in epoll, whose descriptor can itself be waited for.
@@ -26,7 +26,6 @@
 #include "_extension.h"
 
 #include <errno.h>
-#include <linux/fuse.h>
 #include <poll.h>
 #include <stdint.h>
 #include <time.h>
@@ -152,13 +151,6 @@ static enum outcome sleep_until_ready(const struct waiting *w)
 
 /* ---- serving ---- */
 
-static int is_message(int result)
-{
-    uint32_t opcode = ((const struct fuse_in_header *)request.mem)->opcode;
-
-    return result > 0 && (opcode == FUSE_READ || opcode == FUSE_WRITE);
-}
-
 static enum outcome wait_for_request(const struct waiting *w, int *result)
 {
     enum outcome outcome = REQUEST;
@@ -196,19 +188,15 @@ static enum outcome serve_messages(PyObject *runnable, const struct waiting *w)
             return outcome;
         if (result == -EAGAIN || result == -EINTR)
             continue;
-        if (!is_message(result)) {
+        if (result <= 0 || !handle_message(request.mem)) {
             patience -= OTHER_REQUEST;
             kept = 1;
             kept_result = result;
             return REQUEST;
         }
         patience -= 1 + result / BIG_REQUEST;
-        fuse_session_process_buf(current_session, &request);
     }
 }
-
-const char serve_doc[] =
-    "Answer reads and writes, until there is a request for pyfuse3, or others have their turn.";
 
 PyObject *serve(PyObject *module, PyObject *args)
 {

@@ -33,7 +33,9 @@ class Session:
         self._operations = operations
         self._loop = inner_loop.install(busy_poll)
         interpose.check_loaded()
-        interpose.set_handlers(operations.on_read, operations.on_write, operations.reads.interrupt)
+        interpose.set_handlers(
+            operations.on_read, operations.on_write, operations.reads.interrupt, "debug" in options
+        )
         _init(operations, mountpoint, options)
         try:
             interpose.check_session()
