@@ -18,16 +18,39 @@ from typing import Any
 import pytest
 import trio
 
-from msfs_fuse.fuse.inner_loop import find_descriptor
+from msfs_fuse.fuse import inner_loop
+from msfs_fuse.fuse.inner_loop import InnerLoop, find_descriptor
 from tests.conftest import Mount, MountFactory
 from tests.support.processes import SERVER, TIMEOUT, line_of, started, wait_until
 
 # Runs `msfs` after other code.
 _AFTER = "{}\nimport runpy; runpy.run_module('msfs_fuse', run_name='__main__', alter_sys=True)"
 
-_UNKNOWN = _AFTER.format(
-    "import msfs_fuse.fuse.inner_loop as loop; loop._is_epoll = lambda number: False"
+_UNKNOWN = """
+import msfs_fuse.fuse.inner_loop as loop
+loop._is_epoll = lambda number: False
+"""
+
+# Each request takes 2 ms, so that with several clients there is always a next one.
+_SLOW = """
+import time
+from msfs_fuse.fuse import interpose
+import pyfuse3
+
+def slow(handler):
+    return lambda *request: (time.sleep(0.002), handler(*request))[1]
+
+set_handlers, init = interpose.set_handlers, pyfuse3.init
+
+def slow_init(operations, *rest):
+    operations.lookup = slow(operations.lookup)
+    init(operations, *rest)
+
+interpose.set_handlers = lambda on_read, on_write, *rest: set_handlers(
+    slow(on_read), slow(on_write), *rest
 )
+pyfuse3.init = slow_init
+"""
 
 MESSAGES = """
 server = os.open(f"{sys.argv[1]}/flood{os.getpid()}", os.O_RDWR | os.O_CREAT)
@@ -41,7 +64,7 @@ NAMES = """
 print("ready", flush=True)
 while True:
     try:
-        os.stat(f"{sys.argv[1]}/missing")
+        os.stat(f"{sys.argv[1]}/missing{os.getpid()}")  # one name would be looked up once for all
     except FileNotFoundError:
         pass
 """
@@ -57,9 +80,12 @@ while True:
 
 @pytest.fixture(params=["descriptor known", "descriptor unknown"])
 def mounted(request: pytest.FixtureRequest, mount_with: MountFactory) -> Callable[..., Mount]:
-    if request.param == "descriptor known":
-        return mount_with
-    return lambda *options: mount_with(*options, program=("-c", _UNKNOWN))
+    before = _UNKNOWN if "unknown" in request.param else ""
+
+    def mount(*options: str, code: str = "") -> Mount:
+        return mount_with(*options, program=("-c", _AFTER.format(before + code)))
+
+    return mount
 
 
 @contextlib.contextmanager
@@ -85,7 +111,7 @@ def activity(mount: Mount) -> tuple[float, int]:
 
 @pytest.mark.parametrize("code", [MESSAGES, NAMES], ids=["messages", "names"])
 def test_a_flood_keeps_no_timeout_waiting(mounted: Callable[..., Mount], code: str) -> None:
-    mount = mounted()
+    mount = mounted(code=_SLOW)
     server = os.open(mount / "slot", SERVER)
     mount.set_attribute("slot", "read_timeout", "100")
     with busy(mount, code):
@@ -99,11 +125,10 @@ def test_a_flood_keeps_no_timeout_waiting(mounted: Callable[..., Mount], code: s
 def test_a_flood_does_not_keep_the_daemon_from_stopping(
     mounted: Callable[..., Mount], code: str
 ) -> None:
-    mount = mounted()
+    mount = mounted(code=_SLOW)
     with busy(mount, code):
         mount.daemon.send_signal(signal.SIGTERM)
         assert mount.daemon.wait(TIMEOUT) == 0
-        assert "signal" not in mount.log.read_text()
 
 
 def test_an_earlier_deadline_is_never_missed(mounted: Callable[..., Mount]) -> None:
@@ -213,7 +238,23 @@ def test_nonsense_is_refused(mount_with: MountFactory) -> None:
         mount_with("busy_poll=much")
 
 
-# ---- the self-test ----
+# ---- trio's side ----
+
+
+async def set_it(event: trio.Event) -> None:
+    event.set()
+
+
+async def test_whoever_was_to_run_before_is_not_overlooked(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(inner_loop, "_is_epoll", lambda number: False)  # takes turns of its own
+    for _ in range(20):
+        ran = trio.Event()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(set_it, ran)
+            async with InnerLoop(0).running():
+                assert ran.is_set()
 
 
 def trios_own() -> Any:
