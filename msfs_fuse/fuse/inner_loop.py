@@ -60,6 +60,7 @@ class InnerLoop:
         self._runnable = _Runnable()
         self._others = _UNKNOWN
         self._deadline = 0  # over: trio is asked before the first sleep
+        self._is_new = True
         self._closed = False
 
     @asynccontextmanager
@@ -89,7 +90,9 @@ class InnerLoop:
         Raises:
             trio.ClosedResourceError: the session is over.
         """
-        os.set_blocking(fd, False)  # a request may be taken back before it is read
+        if self._is_new:
+            os.set_blocking(fd, False)  # a request may be taken back before it is read
+            self._is_new = False
         while True:
             outcome = interpose.serve(
                 self._runnable.tasks, self._others, self._deadline, self._busy
@@ -142,9 +145,11 @@ async def _is_trios(number: int) -> bool:
 
     async def becomes_quiet() -> bool:
         for _ in range(_MOST_TURNS):
+            # In the first, trio's own tasks may take what came; after the second they wait again.
+            await trio.lowlevel.checkpoint()
+            await trio.lowlevel.checkpoint()
             if not poller.poll(0):
                 return True
-            await trio.lowlevel.checkpoint()
         return False
 
     if not await becomes_quiet():
