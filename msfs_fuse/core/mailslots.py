@@ -1,15 +1,44 @@
-"""The mailslots of one mount: names, handles, and the one place where reads meet messages."""
+"""The mailslots of one mount: handles, messages, and the one place where reads meet messages.
+
+The theory of the whole, in the words of the code:
+
+A *slot* is a name with two queues, of messages and of reads that wait. Whoever opens it holds a
+*handle*. One handle at most may read: the *server*. All others are *clients*, and write.
+
+                     enqueue (a client writes)
+                        |
+                        v
+       add_reader --> _match --> answers        (the same for whichever comes second)
+       (the server reads)
+
+- **Nothing waits here.** A read that finds no message is a token in `slot.waiting`. What is asked
+  of this class returns at once, with the `Answer`s that it made possible: for this read, or for
+  others. Whoever calls sends them, and tells those who poll: see `fuse/replies`.
+- **`_match` alone brings the queues together**, first come, first served. So between two calls
+  at most one of a slot's queues holds anything, and a message goes to one read.
+- **A read that has left gets nothing.** `cancel_reader` (a signal came), `expire` (its time is
+  over) and `close_handle` take it out of the queue, and out of `_reads` with it.
+- **A slot lives as long as it has a handle.** `create` makes both in one step, `close_handle` of
+  the last one ends the slot, its messages and its name. The server may close and come back as
+  long as a client stays.
+- **Refusals leave no trace.** Each method checks first and then changes, so a `SlotError` means
+  that nothing happened but a count.
+- **Time is an argument**: `now` in nanoseconds since the epoch for what people see, `monotonic`
+  for deadlines. So a test can say when things happen.
+- **Sums are kept, not made**: `slots`, `messages` and `bytes` are what a walk over all slots would
+  find, and no limit is exceeded. Lowering a limit evicts nothing.
+
+Names are in `tree`, what each user has in `shares`.
+"""
 
 import errno
-from collections import Counter
 from collections.abc import Callable, Hashable, Iterator
-from dataclasses import dataclass, fields
-from itertools import count
 
-from msfs_fuse.core.deadlines import Deadlines
+from msfs_fuse.core.counts import Counts
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.limits import Limits
-from msfs_fuse.core.names import check_new_name, fold
+from msfs_fuse.core.metrics import Metric, metrics_of
+from msfs_fuse.core.shares import ROOT_UID, Shares
 from msfs_fuse.core.slot import (
     Access,
     Answer,
@@ -19,13 +48,11 @@ from msfs_fuse.core.slot import (
     Directory,
     Handle,
     Message,
-    Node,
     Sender,
     Slot,
 )
-
-ROOT_ID = 1
-ROOT_UID = 0
+from msfs_fuse.core.tree import Tree
+from msfs_fuse.core.waiting import WaitingReads
 
 # Until a slot has a server, whoever comes first to read may become it.
 UNCLAIMED_MODE = 0o666
@@ -35,25 +62,6 @@ _NANOSECONDS_PER_MILLISECOND = 1_000_000
 # The kernel looks a name up and then opens what it found. A slot that died in between comes back
 # for a client: its open counts as having come before the last close. In nanoseconds.
 _REVIVAL = 100_000_000
-
-
-@dataclass
-class Counts:
-    """What has happened since the mount began. Plain numbers, read whenever somebody asks."""
-
-    slots_created: int = 0
-    messages_written: int = 0
-    bytes_written: int = 0
-    messages_read: int = 0
-    messages_unread: int = 0  # died with their slot
-    writes_too_long: int = 0
-    writes_full: int = 0
-    reads_interrupted: int = 0
-    reads_timed_out: int = 0
-    reads_over_limit: int = 0
-
-    def __iter__(self) -> Iterator[tuple[str, int]]:
-        return ((each.name, getattr(self, each.name)) for each in fields(self))
 
 
 class Mailslots:
@@ -66,6 +74,15 @@ class Mailslots:
         root_mode: permission bits of the root directory.
         strict: opening a missing slot to write does not create it, as on Windows.
         now: the time, in nanoseconds since the epoch.
+
+    Attributes:
+        tree: the names.
+        shares: what each user has.
+        slots: how many there are.
+        messages: how many are queued in all of them.
+        bytes: of these messages.
+        relieved: nothing fitted into the mount, and now something would. Whoever has told those
+            who wait for that sets it back.
     """
 
     def __init__(
@@ -78,105 +95,41 @@ class Mailslots:
         strict: bool = False,
         now: int = 0,
     ) -> None:
-        self.limits = limits
+        self._limits = limits
+        self.shares = Shares(limits)
+        self.tree = Tree(self.shares, owner=owner, root_mode=root_mode, now=now)
         self.host = host
         self.strict = strict
         self.counts = Counts()
         self.slots = 0
         self.messages = 0
         self.bytes = 0
-        self.root = Directory(ROOT_ID, "", None, *owner, root_mode, now, now, now)
-        self._ids = count(ROOT_ID + 1)
-        self._owned: Counter[int] = Counter()
-        self._readers: dict[Hashable, Slot] = {}
-        self._deadlines = Deadlines()
+        self.relieved = False
+        self._reads = WaitingReads()
 
-    # ---- names ----
+    @property
+    def limits(self) -> Limits:
+        """The upper bounds. New ones are for what comes: nothing is evicted."""
+        return self._limits
+
+    @limits.setter
+    def limits(self, limits: Limits) -> None:
+        was_full = self._is_full()
+        self._limits = self.shares.limits = limits
+        self.relieved |= was_full and not self._is_full()
 
     @property
     def waiting(self) -> int:
         """How many reads wait."""
-        return len(self._readers)
+        return len(self._reads)
 
-    def new_id(self) -> int:
-        """A number that no node of this mount has had."""
-        return next(self._ids)
-
-    def find(self, path: tuple[str, ...]) -> Node | None:
-        """The node at `path` below the root."""
-        node: Node | None = self.root
-        for name in path:
-            node = node.children.get(name) if isinstance(node, Directory) else None
-        return node
-
-    def mkdir(self, parent: Directory, name: str, mode: int, caller: Caller, now: int) -> Directory:
-        """Make a directory.
-
-        Raises:
-            SlotError: EEXIST, EDQUOT, ENOENT in a directory that is gone, or what
-                check_new_name says.
-        """
-        self._check_new(parent, name)
-        self.charge(caller.uid)
-        directory = Directory(
-            self.new_id(), name, parent, caller.uid, caller.gid, mode, now, now, now
-        )
-        self._link(directory, parent, now)
-        return directory
-
-    def rmdir(self, parent: Directory, name: str, caller: Caller, now: int) -> None:
-        """Remove an empty directory.
-
-        Raises:
-            SlotError: ENOENT, ENOTDIR, ENOTEMPTY; EPERM for another user's directory.
-        """
-        directory = self._removable(parent, name, caller)
-        if not isinstance(directory, Directory):
-            raise SlotError(errno.ENOTDIR)
-        if directory.children:
-            raise SlotError(errno.ENOTEMPTY)
-        self._unlink(directory, now)
-        self.discharge(directory.uid)
-
-    def unlink(self, parent: Directory, name: str, caller: Caller, now: int) -> None:
-        """Take a slot's name away. The slot goes on for those who have it open.
-
-        Raises:
-            SlotError: ENOENT, EISDIR; EPERM for another user's slot.
-        """
-        slot = self._removable(parent, name, caller)
-        if not isinstance(slot, Slot):
-            raise SlotError(errno.EISDIR)
-        self._unlink(slot, now)
-        slot.ctime = now
-
-    def set_mode(self, node: Node, mode: int, now: int) -> None:
-        """Change the permission bits; the kernel has checked who may."""
-        node.mode = mode
-        node.ctime = now
-
-    def set_owner(self, node: Node, uid: int, gid: int, now: int) -> None:
-        """Change owner and group; the kernel has checked who may."""
-        if uid != node.uid and self._is_charged(node):
-            self.charge(uid)
-            self.discharge(node.uid)
-        node.uid, node.gid, node.ctime = uid, gid, now
-
-    def charge(self, uid: int) -> None:
-        """Count one more name as this user's.
-
-        Raises:
-            SlotError: EDQUOT at the limit.
-        """
-        if uid != ROOT_UID and self._owned[uid] >= self.limits.max_slots_per_user:
-            raise SlotError(errno.EDQUOT)
-        self._owned[uid] += 1
-
-    def discharge(self, uid: int) -> None:
-        """Count one name less as this user's."""
-        self._owned[uid] -= 1
-        if not self._owned[uid]:
-            del self._owned[uid]
+    def metrics(self) -> Iterator[Metric]:
+        """All that is counted here."""
+        yield Metric("slots", "Live slots.", "gauge", self.slots)
+        yield Metric("messages", "Messages queued.", "gauge", self.messages)
+        yield Metric("bytes", "Bytes queued.", "gauge", self.bytes)
+        yield Metric("waiting", "Reads that wait for a message.", "gauge", self.waiting)
+        yield from metrics_of(self.counts)
 
     # ---- handles ----
 
@@ -189,12 +142,12 @@ class Mailslots:
             SlotError: EEXIST; EDQUOT at the limit of slots per user; ENOENT for a client where
                 the mount is strict, and in a directory that is gone; what check_new_name says.
         """
-        self._check_new(parent, name)
+        self.tree.check_new(parent, name)
         if self.strict and not access.reads:
             raise SlotError(errno.ENOENT)
-        self.charge(caller.uid)
+        self.shares.charge_name(caller.uid)
         slot = Slot(
-            self.new_id(),
+            self.tree.new_id(),
             name,
             parent,
             caller.uid,
@@ -203,9 +156,9 @@ class Mailslots:
             now,
             now,
             now,
-            max_message_size=self.limits.max_message_size,
+            max_message_size=self._limits.max_message_size,
         )
-        self._link(slot, parent, now)
+        self.tree.attach(slot, parent, now)
         self.slots += 1
         self.counts.slots_created += 1
         return self._open(slot, access, caller)
@@ -236,8 +189,8 @@ class Mailslots:
                 raise SlotError(errno.EACCES)
             if not slot.claimed:
                 mode = adopted_mode()
-                self.set_owner(slot, caller.uid, caller.gid, now)
-                self.set_mode(slot, mode, now)
+                self.tree.set_owner(slot, caller.uid, caller.gid, now)
+                self.tree.set_mode(slot, mode, now)
             elif caller.uid not in (slot.uid, ROOT_UID):
                 raise SlotError(errno.EACCES)
         return self._open(slot, access, caller)
@@ -252,20 +205,19 @@ class Mailslots:
         if slot.server is handle:
             slot.server = None
             for token in list(slot.waiting):
-                self._forget(slot, token)
+                self._reads.remove(token)
                 answers.append(Answer(token, None, errno.EBADF))
         slot.handles -= 1
         if slot.handles:
             return Closed(answers, died=False, unread=0)
         unread = len(slot.messages)
         self.counts.messages_unread += unread
-        self.messages -= unread
-        self.bytes -= slot.size
+        self._release(unread, slot.size)
         slot.messages.clear()
         slot.size = slot.offset = 0
         slot.grave, slot.died_at = slot.parent, now
-        self._unlink(slot, now)
-        self.discharge(slot.uid)
+        self.tree.detach(slot, now)
+        self.shares.discharge_name(slot.uid)
         self.slots -= 1
         return Closed(answers, died=True, unread=unread)
 
@@ -301,18 +253,6 @@ class Mailslots:
         self.counts.bytes_written += size
         return self._match(slot, now) if slot.waiting else []
 
-    def matching(self, path: tuple[str, ...]) -> list[Slot]:
-        """The slots of that name without regard to ASCII case, as other hosts name them."""
-        nodes: list[Node] = [self.root]
-        for name in map(fold, path):
-            nodes = [
-                child
-                for node in nodes
-                if isinstance(node, Directory)
-                for child in node.folded.get(name, ())
-            ]
-        return [node for node in nodes if isinstance(node, Slot)]
-
     def deliver(
         self,
         path: tuple[str, ...],
@@ -332,7 +272,7 @@ class Mailslots:
             accepts: whether the sender may write to a slot; by default the slot's `network`.
         """
         delivery = Delivery([], [], 0)
-        for slot in self.matching(path):
+        for slot in self.tree.matching(path):
             try:
                 if not accepts(slot):
                     raise SlotError(errno.EACCES)
@@ -371,50 +311,37 @@ class Mailslots:
         slot = handle.slot
         if slot.server is not handle:
             raise SlotError(errno.EBADF)
+        deadline = None
         if not slot.messages:
             self._check_waiting(slot, wait)
             if slot.read_timeout is not None:
-                delay = slot.read_timeout * _NANOSECONDS_PER_MILLISECOND
-                self._deadlines.add(token, monotonic + delay)
-        slot.waiting[token] = size
-        self._readers[token] = slot
+                deadline = monotonic + slot.read_timeout * _NANOSECONDS_PER_MILLISECOND
+        self._reads.add(token, slot, size, deadline)
         return self._match(slot, now) if slot.messages else []
 
     def cancel_reader(self, token: Hashable) -> bool:
         """Take an interrupted read out of the queue. False if it does not wait any more."""
-        slot = self._readers.get(token)
-        if slot is None:
+        if not self._reads.remove(token):
             return False
-        self._forget(slot, token)
         self.counts.reads_interrupted += 1
         return True
 
     def next_deadline(self) -> int | None:
         """When expire() has something to do, in monotonic nanoseconds, or None."""
-        return self._deadlines.next()
+        return self._reads.next_deadline()
 
     def expire(self, monotonic: int) -> list[Answer]:
         """Give up the reads whose time is over."""
-        answers = []
-        for token in self._deadlines.pop_due(monotonic):
-            self._forget(self._readers[token], token)
-            self.counts.reads_timed_out += 1
-            answers.append(Answer(token, None, errno.ETIMEDOUT))
-        return answers
+        due = self._reads.pop_due(monotonic)
+        self.counts.reads_timed_out += len(due)
+        return [Answer(token, None, errno.ETIMEDOUT) for token in due]
 
     def cancel_all(self, code: int) -> list[Answer]:
         """Answer every read that waits with the error `code`."""
-        answers = []
-        for token, slot in list(self._readers.items()):
-            self._forget(slot, token)
-            answers.append(Answer(token, None, code))
-        return answers
-
-    @property
-    def is_full(self) -> bool:
-        """Whether no slot takes anything, because of what others hold."""
-        limits = self.limits
-        return self.messages >= limits.max_total_messages or self.bytes >= limits.max_bytes
+        tokens = list(self._reads)
+        for token in tokens:
+            self._reads.remove(token)
+        return [Answer(token, None, code) for token in tokens]
 
     def is_writable(self, slot: Slot) -> bool:
         """Whether a one-byte write would fit."""
@@ -427,7 +354,7 @@ class Mailslots:
         answers = []
         while slot.waiting and slot.messages:
             token, size = next(iter(slot.waiting.items()))
-            self._forget(slot, token)
+            self._reads.remove(token)
             message = slot.messages[0]
             end = slot.offset + size
             rest = len(message.data) - end
@@ -446,15 +373,9 @@ class Mailslots:
             del slot.messages[0]
             slot.offset = 0
             slot.size -= len(message.data)
-            self.messages -= 1
-            self.bytes -= len(message.data)
+            self._release(1, len(message.data))
             self.counts.messages_read += 1
         return answers
-
-    def _forget(self, slot: Slot, token: Hashable) -> None:
-        del slot.waiting[token]
-        del self._readers[token]
-        self._deadlines.discard(token)
 
     def _check_waiting(self, slot: Slot, wait: bool) -> None:
         if not wait:
@@ -462,18 +383,29 @@ class Mailslots:
         if slot.read_timeout == 0:
             self.counts.reads_timed_out += 1
             raise SlotError(errno.ETIMEDOUT)
-        if len(self._readers) >= self.limits.max_waiting:
+        if len(self._reads) >= self._limits.max_waiting:
             self.counts.reads_over_limit += 1
             raise SlotError(errno.EAGAIN)
 
     def _fits(self, slot: Slot, size: int) -> bool:
-        limits = self.limits
+        limits = self._limits
         return (
             len(slot.messages) < limits.max_messages
             and slot.size + size <= limits.max_slot_bytes
             and self.messages < limits.max_total_messages
             and self.bytes + size <= limits.max_bytes
         )
+
+    def _is_full(self) -> bool:
+        limits = self._limits
+        return self.messages >= limits.max_total_messages or self.bytes >= limits.max_bytes
+
+    def _release(self, messages: int, size: int) -> None:
+        was_full = self._is_full()
+        self.messages -= messages
+        self.bytes -= size
+        if was_full and not self._is_full():
+            self.relieved = True
 
     def _open(self, slot: Slot, access: Access, caller: Caller) -> Handle:
         handle = Handle(slot, access, Sender(self.host, caller.uid, caller.pid))
@@ -489,53 +421,10 @@ class Mailslots:
             access.reads
             or grave is None
             or slot.name in grave.children
-            or not self._is_attached(grave)
+            or not self.tree.is_attached(grave)
             or not 0 <= now - slot.died_at <= _REVIVAL  # clocks may step back
         ):
             raise SlotError(errno.ESTALE)
-        self.charge(slot.uid)
-        slot.parent = grave
-        self._link(slot, grave, now)
+        self.shares.charge_name(slot.uid)
+        self.tree.attach(slot, grave, now)
         self.slots += 1
-
-    def _is_attached(self, directory: Directory) -> bool:
-        return directory.parent is not None or directory is self.root
-
-    def _check_new(self, parent: Directory, name: str) -> None:
-        if not self._is_attached(parent):
-            raise SlotError(errno.ENOENT)
-        check_new_name(name, in_root=parent is self.root)
-        if name in parent.children:
-            raise SlotError(errno.EEXIST)
-
-    @staticmethod
-    def _is_charged(node: Node) -> bool:
-        # The root never is. A slot is until its last handle closes, with or without a name; what
-        # is gone may still be chowned, by a process that has it open or with O_PATH.
-        return node.handles > 0 if isinstance(node, Slot) else node.parent is not None
-
-    def _removable(self, parent: Directory, name: str, caller: Caller) -> Node:
-        # As in a sticky directory, which the root cannot be: see ARCHITECTURE.md.
-        node = parent.children.get(name)
-        if node is None:
-            raise SlotError(errno.ENOENT)
-        if caller.uid not in (node.uid, parent.uid, ROOT_UID):
-            raise SlotError(errno.EPERM)
-        return node
-
-    def _link(self, node: Node, parent: Directory, now: int) -> None:
-        parent.children[node.name] = node
-        parent.folded.setdefault(fold(node.name), []).append(node)
-        parent.mtime = parent.ctime = now
-
-    def _unlink(self, node: Node, now: int) -> None:
-        parent = node.parent
-        if parent is None:  # its name was taken away before
-            return
-        del parent.children[node.name]
-        alike = parent.folded[fold(node.name)]
-        alike.remove(node)
-        if not alike:
-            del parent.folded[fold(node.name)]
-        parent.mtime = parent.ctime = now
-        node.parent = None

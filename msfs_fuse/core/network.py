@@ -1,8 +1,9 @@
 """What the file side needs to know of other hosts, so that it need not know the network."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol
 
+from msfs_fuse.core.metrics import Metric
 from msfs_fuse.core.slot import Sender
 
 CONNECTED = "connected"
@@ -66,11 +67,8 @@ class Router(Protocol):
     def links(self) -> Sequence[Link]:
         """The connections to brokers."""
 
-    def counts(self) -> Mapping[str, int]:
-        """Datagrams and messages since the mount began."""
-
-    def drops(self) -> Mapping[str, int]:
-        """Datagrams that were dropped, by reason."""
+    def metrics(self) -> Iterable[Metric]:
+        """What has been counted."""
 
 
 class NoRouter:
@@ -92,10 +90,6 @@ class NoRouter:
         """None at all."""
         return ()
 
-    def counts(self) -> Mapping[str, int]:
+    def metrics(self) -> Iterable[Metric]:
         """Nothing is counted."""
-        return {}
-
-    def drops(self) -> Mapping[str, int]:
-        """Nothing is dropped."""
-        return {}
+        return ()

@@ -49,7 +49,7 @@ class Answer(NamedTuple):
 class Node:
     """What slots and directories have in common. Times are nanoseconds since the epoch.
 
-    `parent` is None for the root, and for what has lost its name.
+    `parent` is None for the root, and for what is gone.
     """
 
     id: int
@@ -90,7 +90,7 @@ class Slot(Node):
         server: the handle that may read, while there is one.
         claimed: has had a server. Until then the first process to read becomes it.
         handles: open handles of any kind.
-        grave: the directory that it died in, unless it had lost its name before.
+        grave: the directory that it died in.
         died_at: when, in nanoseconds.
         messages: what is queued, the oldest first.
         offset: how many bytes of the oldest message have been read.

@@ -91,7 +91,7 @@ class _Service:
         router = self._router
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey, signals, session, nursery.cancel_scope)
-            await nursery.start(self._operations.reads.run_timeouts)
+            await nursery.start(self._operations.replies.run_timeouts)
             if router is not None:
                 await nursery.start(router.run, self._operations.exchange.deliver)
             interval = watchdog_interval()
@@ -144,7 +144,7 @@ class _Service:
         except CommandError as error:
             log.error("the configuration stays as it was: %s", error)
             return
-        self._mail.limits, self._mail.strict = settings.limits, settings.strict
+        self._operations.use_limits(settings.limits, strict=settings.strict)
         if self._router is not None:
             _reload_secrets(self._router, settings.network, self._settings.network)
         later = [

@@ -8,11 +8,12 @@ import pyfuse3
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.mailslots import Mailslots
-from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address
+from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address, fold
 from msfs_fuse.core.network import Route, Router
 from msfs_fuse.core.slot import Delivery, Sender
-from msfs_fuse.fuse import procfs, reads
+from msfs_fuse.fuse import procfs
 from msfs_fuse.fuse.permissions import Credentials
+from msfs_fuse.fuse.replies import Replies
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,9 +33,9 @@ class RemoteHandle:
 class Exchange:
     """Between the files and the router."""
 
-    def __init__(self, mail: Mailslots, polls: reads.Polls, router: Router) -> None:
+    def __init__(self, mail: Mailslots, replies: Replies, router: Router) -> None:
         self._mail = mail
-        self._polls = polls
+        self._replies = replies
         self._router = router
 
     def open(self, address: Address, ctx: pyfuse3.RequestContext) -> RemoteHandle | None:
@@ -46,7 +47,7 @@ class Exchange:
         assert address.host is not None
         route = self._router.route(address.host)
         if route is None:
-            if address.host.lower() == self._mail.host.lower():
+            if fold(address.host) == fold(self._mail.host):
                 return None
             raise SlotError(errno.EHOSTUNREACH)
         route.check(address.path)
@@ -85,6 +86,4 @@ class Exchange:
         return len(delivery.slots), delivery.refused
 
     def _take(self, delivery: Delivery) -> None:
-        reads.deliver(delivery.answers)
-        for slot in delivery.slots:
-            self._polls.wake(slot)
+        self._replies.settle(delivery.answers, delivery.slots)

@@ -25,7 +25,7 @@ class ControlDirectory(Directory):
 
 
 @dataclass(slots=True, eq=False)
-class ControlFile(Node):
+class ControlText(Node):
     """A read-only file in `.msfs`, made anew each time it is opened.
 
     Attributes:

@@ -6,69 +6,36 @@ and `on_write`.
 """
 
 import errno
-import functools
 import itertools
 import logging
 import os
-import select
 import time
-from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Concatenate, NamedTuple, ParamSpec, TypeVar
+from collections.abc import Sequence
 
 import pyfuse3
 
 from msfs_fuse.core import attributes as slot_attributes
 from msfs_fuse.core.errors import SlotError
-from msfs_fuse.core.limits import NAME_MAX
+from msfs_fuse.core.limits import NAME_MAX, Limits
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
 from msfs_fuse.core.network import Router
 from msfs_fuse.core.slot import Access, Caller, Directory, Handle, Node, Slot
-from msfs_fuse.fuse import interpose, procfs
+from msfs_fuse.fuse import procfs
 from msfs_fuse.fuse.control import control_directory
-from msfs_fuse.fuse.exchange import Exchange, RemoteHandle
-from msfs_fuse.fuse.nodes import ControlFile, Inodes, RemoteDirectory, RemoteSlot, attributes
+from msfs_fuse.fuse.exchange import Exchange
+from msfs_fuse.fuse.files import ControlFile, OpenFile, RemoteFile, SlotFile
+from msfs_fuse.fuse.handler import handler
+from msfs_fuse.fuse.nodes import ControlText, Inodes, RemoteDirectory, RemoteSlot, attributes
 from msfs_fuse.fuse.permissions import Credentials
-from msfs_fuse.fuse.reads import Polls, Reads, deliver
 from msfs_fuse.fuse.remote import RemoteNames
+from msfs_fuse.fuse.replies import Replies, Request
 
 log = logging.getLogger(__name__)
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
 
 _PERMISSIONS = 0o7777
 _DOTS = (b".", b"..")
 _NEW_SLOT_MODE = 0o666
-
-
-class Snapshot(NamedTuple):
-    """An open control file: what it held when it was opened."""
-
-    data: bytes
-
-
-_Handler = Callable[Concatenate["Operations", _P], Coroutine[Any, Any, _R]]
-
-
-def handler(method: Callable[Concatenate["Operations", _P], _R]) -> _Handler[_P, _R]:
-    """Make a request handler of a plain method.
-
-    What the core refuses becomes an error code; any other exception would end the mount, so it
-    is logged and becomes EIO.
-    """
-
-    @functools.wraps(method)
-    async def guarded(self: "Operations", /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-        try:
-            return method(self, *args, **kwargs)
-        except SlotError as error:
-            raise pyfuse3.FUSEError(error.errno) from None
-        except Exception:
-            log.exception("%s failed", method.__name__)
-            raise pyfuse3.FUSEError(errno.EIO) from None
-
-    return guarded
 
 
 def _access(flags: int) -> Access:
@@ -95,16 +62,25 @@ class Operations(pyfuse3.Operations):
         super().__init__()
         self._mail = mail
         self._router = router
-        self._polls = Polls()
-        self.reads = Reads(mail, self._polls)
-        self.exchange = Exchange(mail, self._polls, router)
-        self._inodes = Inodes(mail.root)
+        self.replies = Replies(mail)
+        self.exchange = Exchange(mail, self.replies, router)
+        self._inodes = Inodes(mail.tree.root)
         self._remote = RemoteNames(mail, time.time_ns)
         self._control = control_directory(mail, mountpoint, router, time.time_ns())
-        self._files: dict[int, Handle | RemoteHandle | Snapshot] = {}
+        self._files: dict[int, OpenFile] = {}
         self._listings: dict[int, list[Node]] = {}  # as they were when opened
         self._handle_numbers = itertools.count(1)
         self._max_pages = procfs.pages_per_request()
+
+    def use_limits(self, limits: Limits, *, strict: bool) -> None:
+        """Take what can change while mounted.
+
+        Args:
+            limits: upper bounds for what comes; nothing is evicted.
+            strict: as for Mailslots.
+        """
+        self._mail.strict = strict
+        self.replies.use_limits(limits)
 
     # ---- names ----
 
@@ -112,7 +88,7 @@ class Operations(pyfuse3.Operations):
         check_length(name)
         if isinstance(parent, RemoteDirectory):
             return self._remote.find(parent, name)
-        if parent is self._mail.root:
+        if parent is self._mail.tree.root:
             if name == self._control.name:
                 return self._control
             if name.startswith(REMOTE_MARK):
@@ -155,9 +131,9 @@ class Operations(pyfuse3.Operations):
             if fields.update_uid or fields.update_gid:
                 uid = attr.st_uid if fields.update_uid else node.uid
                 gid = attr.st_gid if fields.update_gid else node.gid
-                self._mail.set_owner(node, uid, gid, time.time_ns())
+                self._mail.tree.set_owner(node, uid, gid, time.time_ns())
             if fields.update_mode:
-                self._mail.set_mode(node, attr.st_mode & _PERMISSIONS, time.time_ns())
+                self._mail.tree.set_mode(node, attr.st_mode & _PERMISSIONS, time.time_ns())
         elif fields.update_uid or fields.update_gid or fields.update_mode:
             raise SlotError(errno.EPERM)
         return attributes(node)
@@ -171,7 +147,7 @@ class Operations(pyfuse3.Operations):
         if isinstance(parent, RemoteDirectory):
             return self._inodes.remember(self._remote.mkdir(parent, os.fsdecode(name), caller))
         return self._inodes.remember(
-            self._mail.mkdir(
+            self._mail.tree.mkdir(
                 self._inodes.directory(parent_inode),
                 os.fsdecode(name),
                 mode & _PERMISSIONS,
@@ -186,20 +162,19 @@ class Operations(pyfuse3.Operations):
         if isinstance(parent, RemoteDirectory):
             self._remote.rmdir(parent, os.fsdecode(name), _caller(ctx))
             return
-        self._mail.rmdir(*self._removal(parent_inode, name, ctx))
+        directory, text = self._removal(parent_inode, name)
+        self._mail.tree.rmdir(directory, text, _caller(ctx), time.time_ns())
 
     @handler
     def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
-        self._mail.unlink(*self._removal(parent_inode, name, ctx))
+        self._mail.tree.unlink(*self._removal(parent_inode, name))
 
-    def _removal(
-        self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext
-    ) -> tuple[Directory, str, Caller, int]:
+    def _removal(self, parent_inode: int, name: bytes) -> tuple[Directory, str]:
         directory = self._inodes.directory(parent_inode)
         text = os.fsdecode(name)
         if not isinstance(self._find(directory, text), Slot) and text not in directory.children:
             raise SlotError(errno.EPERM)  # `.msfs`, `@HOST`
-        return directory, text, _caller(ctx), time.time_ns()
+        return directory, text
 
     @handler
     def rename(
@@ -239,7 +214,7 @@ class Operations(pyfuse3.Operations):
         if not isinstance(directory, Directory):
             raise SlotError(errno.ENOTDIR)
         nodes: list[Node] = [directory, directory.parent or directory]
-        if directory is self._mail.root:
+        if directory is self._mail.tree.root:
             nodes.append(self._control)
             nodes += (self._remote.host(REMOTE_MARK + name) for name in self._router.names())
         nodes += directory.children.values()
@@ -286,12 +261,17 @@ class Operations(pyfuse3.Operations):
         directory = self._inodes.directory(parent_inode)
         text = os.fsdecode(name)
         existing = directory.children.get(text)
+        access = _access(flags)
         if existing is None:
+            if flags & os.O_EXCL and not access.reads and not self._mail.strict:
+                # Not a shell or a logger that writes a line: cp, mv or install, which would trust
+                # a slot that nobody reads with the only copy of a file.
+                raise SlotError(errno.EPERM)
             handle = self._mail.create(
                 directory,
                 text,
                 mode & _PERMISSIONS,
-                _access(flags),
+                access,
                 _caller(ctx),
                 time.time_ns(),
             )
@@ -300,29 +280,28 @@ class Operations(pyfuse3.Operations):
         elif isinstance(existing, Slot):
             # Made by another process since the kernel looked the name up. The kernel does not
             # check the permissions of what it believes to be new.
-            if not Credentials.of(ctx).may_open(existing, _access(flags)):
+            if not Credentials.of(ctx).may_open(existing, access):
                 raise SlotError(errno.EACCES)
             handle = self._open_slot(existing, flags, ctx)
         else:
             raise SlotError(errno.EISDIR)
-        return self._stream(handle), self._inodes.remember(handle.slot)
+        return self._stream(self._slot_file(handle)), self._inodes.remember(handle.slot)
 
     @handler
     def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
         node = self._inodes[inode]
         if isinstance(node, Slot):
-            return self._stream(self._open_slot(node, flags, ctx))
+            return self._stream(self._slot_file(self._open_slot(node, flags, ctx)))
         access = _access(flags)
         if isinstance(node, RemoteSlot):
             if access.reads:
                 raise SlotError(errno.EACCES)
             return self._stream(self._open_remote(node.address, flags, ctx))
-        if not isinstance(node, ControlFile):
+        if not isinstance(node, ControlText):
             raise SlotError(errno.EISDIR)
         if access.writes:
             raise SlotError(errno.EACCES)
-        number = next(self._handle_numbers)
-        self._files[number] = Snapshot(node.content())
+        number = self._opened(ControlFile(node.content()))
         return pyfuse3.FileInfo(fh=number, direct_io=True, keep_cache=False)
 
     def _open_slot(self, slot: Slot, flags: int, ctx: pyfuse3.RequestContext) -> Handle:
@@ -334,28 +313,34 @@ class Operations(pyfuse3.Operations):
             adopted_mode=lambda: _NEW_SLOT_MODE & ~procfs.umask_of(ctx.pid),
         )
 
-    def _open_remote(
-        self, address: Address, flags: int, ctx: pyfuse3.RequestContext
-    ) -> Handle | RemoteHandle:
+    def _open_remote(self, address: Address, flags: int, ctx: pyfuse3.RequestContext) -> OpenFile:
         handle = self.exchange.open(address, ctx)
         if handle is not None:
-            return handle
-        slot = self._mail.find(address.path)
+            return RemoteFile(handle, self.exchange)
+        slot = self._mail.tree.find(address.path)
         if not isinstance(slot, Slot):
             raise SlotError(errno.ENOENT)
         # Past the kernel, which has not walked the directories.
         if not Credentials.of(ctx).may_reach_and_write(slot):
             raise SlotError(errno.EACCES)
-        return self._open_slot(slot, flags, ctx)
+        return self._slot_file(self._open_slot(slot, flags, ctx))
 
-    def _stream(self, handle: Handle | RemoteHandle) -> pyfuse3.FileInfo:
+    def _slot_file(self, handle: Handle) -> SlotFile:
+        return SlotFile(handle, self._mail, self.replies)
+
+    def _opened(self, file: OpenFile) -> int:
         number = next(self._handle_numbers)
-        self._files[number] = handle
-        return pyfuse3.FileInfo(fh=number, direct_io=True, keep_cache=False, nonseekable=True)
+        self._files[number] = file
+        return number
+
+    def _stream(self, file: OpenFile) -> pyfuse3.FileInfo:
+        return pyfuse3.FileInfo(
+            fh=self._opened(file), direct_io=True, keep_cache=False, nonseekable=True
+        )
 
     def on_read(
         self,
-        request: interpose.Request,
+        request: Request,
         fh: int,
         offset: int,
         size: int,
@@ -369,13 +354,7 @@ class Operations(pyfuse3.Operations):
             cached: the kernel reads to fill its page cache, with pages locked.
         """
         try:
-            file = self._files[fh]
-            if isinstance(file, Snapshot):
-                return file.data[offset : offset + size]
-            if cached:
-                raise SlotError(errno.EIO)
-            assert isinstance(file, Handle)
-            self.reads.read(file, request, size, flags)
+            return self._files[fh].read(request, offset, size, flags, cached)
         except SlotError as error:
             request.error(error.errno)
         except Exception:
@@ -391,8 +370,6 @@ class Operations(pyfuse3.Operations):
             tid: the thread that writes.
         """
         try:
-            handle = self._files[fh]
-            assert not isinstance(handle, Snapshot)
             size = len(data)
             # A stream has no offsets, but the second piece of a split write has one. On an
             # O_APPEND handle the kernel counts from what it takes for the file's size.
@@ -400,11 +377,7 @@ class Operations(pyfuse3.Operations):
                 size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages)
             ):
                 raise SlotError(errno.EMSGSIZE)
-            if isinstance(handle, RemoteHandle):
-                self.exchange.send(handle, data)
-                return 0
-            deliver(self._mail.enqueue(handle.slot, data, handle.sender, time.time_ns()))
-            self._polls.wake(handle.slot)
+            self._files[fh].write(data)
         except SlotError as error:
             return error.errno
         except Exception:
@@ -420,12 +393,7 @@ class Operations(pyfuse3.Operations):
         poll_handle: pyfuse3.PollHandle | None,
         ctx: pyfuse3.RequestContext,
     ) -> int:
-        file = self._files[fh]
-        if isinstance(file, Snapshot):
-            return select.POLLIN | select.POLLRDNORM
-        if isinstance(file, RemoteHandle):
-            return select.POLLOUT | select.POLLWRNORM
-        return self.reads.poll(file, fh, poll_handle)
+        return self._files[fh].poll(poll_handle)
 
     @handler
     def flush(self, fh: int) -> None:
@@ -437,19 +405,7 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def release(self, fh: int) -> None:
-        file = self._files.pop(fh)
-        if not isinstance(file, Handle):
-            return
-        slot = file.slot
-        self._polls.discard(slot, fh)
-        was_full = self._mail.is_full
-        closed = self._mail.close_handle(file, time.time_ns())
-        deliver(closed.answers)
-        if was_full and not self._mail.is_full:
-            self._polls.wake_all()
-        if closed.unread:
-            name = slot.name if slot.name.isprintable() else ascii(slot.name)  # no forged lines
-            log.info("slot %s died with %d messages unread", name, closed.unread)
+        self._files.pop(fh).release()
 
     # ---- extended attributes ----
 
@@ -476,7 +432,7 @@ class Operations(pyfuse3.Operations):
         slot_attributes.set_attribute(
             slot, os.fsdecode(name), os.fsdecode(value), ctx.uid, self._mail.limits
         )
-        self._polls.wake(slot)
+        self.replies.settle((), (slot,))
 
     @handler
     def removexattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import pyfuse3
 
-from msfs_fuse.core.mailslots import ROOT_UID
+from msfs_fuse.core.shares import ROOT_UID
 from msfs_fuse.core.slot import Access, Node, Slot
 
 

@@ -6,7 +6,7 @@ from weakref import WeakValueDictionary
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.mailslots import Mailslots
-from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
+from msfs_fuse.core.names import REMOTE_MARK, Address, check_length, fold
 from msfs_fuse.core.slot import Caller, Directory
 from msfs_fuse.fuse.nodes import RemoteDirectory, RemoteSlot
 
@@ -41,7 +41,7 @@ class RemoteNames:
         host = name.removeprefix(REMOTE_MARK)
         if not host or "\\" in host:
             raise SlotError(errno.ENOENT)
-        return self._directory(self._mail.root, name, host, ())
+        return self._directory(self._mail.tree.root, name, host, ())
 
     def find(self, parent: RemoteDirectory, name: str) -> RemoteDirectory | RemoteSlot:
         """What `name` in `parent` is: a directory somebody made, or else a slot.
@@ -50,18 +50,18 @@ class RemoteNames:
             SlotError: ENAMETOOLONG; EINVAL for what no mailslot can be called.
         """
         self._check_path(parent, name)
-        key = (parent.host.lower(), (*parent.path, name))
+        key = (fold(parent.host), (*parent.path, name))
         node = self._nodes.get(key)
         if node is not None:
             return node
         path = (*parent.path, name)
-        if self._is_own(parent.host) and isinstance(self._mail.find(path), Directory):
+        if self._is_own(parent.host) and isinstance(self._mail.tree.find(path), Directory):
             return self._directory(parent, name, parent.host, path)
         node = self._nodes[key] = self._slot(parent, name)
         return node
 
     def _is_own(self, host: str) -> bool:
-        return host.lower() == self._mail.host.lower()
+        return fold(host) == fold(self._mail.host)
 
     def mkdir(self, parent: RemoteDirectory, name: str, caller: Caller) -> RemoteDirectory:
         """Make a directory, a prefix to the names below it.
@@ -78,7 +78,7 @@ class RemoteNames:
         if name in parent.children:
             raise SlotError(errno.EEXIST)
         path = (*parent.path, name)
-        self._nodes.pop((parent.host.lower(), path), None)  # it was a slot until now
+        self._nodes.pop((fold(parent.host), path), None)  # it was a slot until now
         directory = self._directory(parent, name, parent.host, path)
         parent.children[name] = directory
         self._made.add(directory)
@@ -97,11 +97,11 @@ class RemoteNames:
         if directory.children:
             raise SlotError(errno.ENOTEMPTY)
         del parent.children[name]
-        self._nodes.pop((directory.host.lower(), directory.path), None)
+        self._nodes.pop((fold(directory.host), directory.path), None)
         self._made.discard(directory)
 
     def _check_privilege(self, caller: Caller) -> None:
-        if caller.uid not in (self._mail.root.uid, 0):
+        if caller.uid not in (self._mail.tree.root.uid, 0):
             raise SlotError(errno.EPERM)
 
     def _check_path(self, parent: RemoteDirectory, name: str) -> None:
@@ -111,13 +111,13 @@ class RemoteNames:
     def _directory(
         self, parent: Directory, name: str, host: str, path: tuple[str, ...]
     ) -> RemoteDirectory:
-        key = (host.lower(), path)
+        key = (fold(host), path)
         node = self._nodes.get(key)
         if isinstance(node, RemoteDirectory):
             return node
-        root, now = self._mail.root, self._now()
+        root, now = self._mail.tree.root, self._now()
         node = RemoteDirectory(
-            self._mail.new_id(),
+            self._mail.tree.new_id(),
             name,
             parent,
             root.uid,
@@ -137,9 +137,9 @@ class RemoteNames:
             address = Address(parent.host, (*parent.path, *name.split("\\")))
         except ValueError:
             raise SlotError(errno.EINVAL) from None
-        root, now = self._mail.root, self._now()
+        root, now = self._mail.tree.root, self._now()
         return RemoteSlot(
-            self._mail.new_id(),
+            self._mail.tree.new_id(),
             name,
             parent,
             root.uid,

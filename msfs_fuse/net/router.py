@@ -5,13 +5,14 @@ import logging
 import random
 import time
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import trio
 
 from msfs_fuse.core.errors import SlotError
+from msfs_fuse.core.metrics import Metric
 from msfs_fuse.core.names import fold
 from msfs_fuse.core.network import Link, Route, Router
 from msfs_fuse.core.slot import Sender
@@ -184,6 +185,15 @@ class DomainRouter(Router, Receiver):
 
     def drops(self) -> Mapping[str, int]:
         return self._drops
+
+    def metrics(self) -> Iterator[Metric]:
+        for name, value in self.counts().items():
+            yield Metric(f"network_{name}", name, "counter", value)
+        for link in self.links():
+            labels = {"domain": link.domain, "url": link.url}
+            yield Metric("network_link_up", "Whether it is up.", "gauge", link.is_up, labels)
+        for reason, value in self._drops.items():
+            yield Metric("network_dropped", "Dropped.", "counter", value, {"reason": reason})
 
     def send(self, transports: Sequence[Transport], send: Callable[[Transport], None]) -> None:
         """Send by every transport; one that can is enough.

@@ -180,7 +180,7 @@ def test_only_the_owner_and_root_set(mail: Mailslots, server: Handle, name: str)
     with refused(errno.EPERM):
         put(server, name, value, BOB)
     put(server, name, value, ROOT)
-    mail.set_owner(server.slot, BOB.uid, BOB.gid, 1)
+    mail.tree.set_owner(server.slot, BOB.uid, BOB.gid, 1)
     put(server, name, value, BOB)
     with refused(errno.EPERM):
         put(server, name, value, ALICE)

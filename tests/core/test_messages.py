@@ -1,5 +1,6 @@
 """Read, write, wait, rule by rule."""
 
+import dataclasses
 import errno
 from dataclasses import fields
 
@@ -341,7 +342,7 @@ def test_times(mail: Mailslots, server: Handle) -> None:
 def test_counts(mail: Mailslots, server: Handle) -> None:
     write(mail, server, b"abc", b"de")
     read(mail, server)
-    counts = {name: count for name, count in mail.counts if count}
+    counts = {name: count for name, count in dataclasses.asdict(mail.counts).items() if count}
     assert counts == {
         "slots_created": 1,
         "messages_written": 2,

@@ -204,21 +204,20 @@ class Requests(Traffic):
     def mkdir(self, parent: Pair, name: str, mode: int, caller: Caller) -> Any:
         return self.made(self.both("mkdir", parent, name, mode, caller, self.tick()))
 
-    @rule(
-        method=st.sampled_from(["rmdir", "unlink"]),
-        parent=Traffic.directories,
-        name=NAMES,
-        caller=CALLERS,
-    )
-    def remove(self, method: str, parent: Pair, name: str, caller: Caller) -> None:
-        self.both(method, parent, name, caller, self.tick())
+    @rule(parent=Traffic.directories, name=NAMES)
+    def unlink(self, parent: Pair, name: str) -> None:
+        self.both("unlink", parent, name)
+
+    @rule(parent=Traffic.directories, name=NAMES, caller=CALLERS)
+    def rmdir(self, parent: Pair, name: str, caller: Caller) -> None:
+        self.both("rmdir", parent, name, caller, self.tick())
 
     @rule(directory=Traffic.directories, caller=CALLERS)
     def remove_directory(self, directory: Pair, caller: Caller) -> None:
         """Guessed names are seldom those of empty directories."""
         if path := directory.model.path:
             parent = next(node for node in self.nodes if node.model.path == path[:-1])
-            self.remove("rmdir", parent, path[-1], caller)
+            self.rmdir(parent, path[-1], caller)
 
     @rule(data=st.data(), mode=MODES)
     def chmod(self, data: st.DataObject, mode: int) -> None:

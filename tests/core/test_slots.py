@@ -74,7 +74,7 @@ def test_a_live_name_is_taken(mail: Mailslots) -> None:
     create(mail, "a")
     with refused(errno.EEXIST):
         create(mail, "a")
-    mail.mkdir(mail.root, "d", 0o700, ALICE, 1)
+    mail.tree.mkdir(mail.tree.root, "d", 0o700, ALICE, 1)
     with refused(errno.EEXIST):
         create(mail, "d", by=BOB)
 
@@ -86,9 +86,9 @@ def test_a_slot_goes_with_its_last_handle_of_any_kind(mail: Mailslots) -> None:
     server = create(mail, "a")
     client = reopen(mail, server, WRITES)
     assert not mail.close_handle(server, 2).died
-    assert mail.find(("a",)) is server.slot
+    assert mail.tree.find(("a",)) is server.slot
     assert mail.close_handle(client, 3).died
-    assert mail.find(("a",)) is None
+    assert mail.tree.find(("a",)) is None
     assert mail.slots == 0
 
 
@@ -115,7 +115,7 @@ def test_closing_again_does_nothing(mail: Mailslots) -> None:
     client = reopen(mail, server, WRITES)
     mail.close_handle(client, 2)
     assert mail.close_handle(client, 2) == ([], False, 0)
-    assert mail.find(("slot",)) is server.slot
+    assert mail.tree.find(("slot",)) is server.slot
 
 
 def test_what_is_gone_cannot_be_opened(mail: Mailslots) -> None:
@@ -133,10 +133,10 @@ def test_a_client_that_comes_just_after_the_last_close_came_before_it(mail: Mail
     server = create(mail)
     mail.close_handle(server, 2)
     client = reopen(mail, server, WRITES, now=3)
-    assert mail.find(("slot",)) is client.slot
+    assert mail.tree.find(("slot",)) is client.slot
     assert mail.slots == 1
     mail.close_handle(client, 4)
-    assert (mail.find(("slot",)), mail.slots) == (None, 0)
+    assert (mail.tree.find(("slot",)), mail.slots) == (None, 0)
 
 
 def test_a_name_given_away_brings_no_dead_slot_back(mail: Mailslots) -> None:
@@ -281,7 +281,7 @@ def test_an_orphan_goes_to_its_new_owner(mail: Mailslots) -> None:
     old = create(mail, by=ALICE)
     client = reopen(mail, old, WRITES, BOB)
     mail.close_handle(old, 2)
-    mail.set_owner(old.slot, BOB.uid, BOB.gid, 3)
+    mail.tree.set_owner(old.slot, BOB.uid, BOB.gid, 3)
     with refused(errno.EACCES):
         reopen(mail, client, READS, ALICE)
     reopen(mail, client, READS, BOB)

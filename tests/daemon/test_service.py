@@ -2,18 +2,21 @@
 
 import contextlib
 import os
+import select
 import signal
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import force_unmount, is_mounted
+from tests.support.processes import SERVER, opened
 
 TIMEOUT = 15.0
 
@@ -171,3 +174,20 @@ def test_the_watchdog_of_another_process_is_not_fed(tmp_path: Path) -> None:
         service.manager.settimeout(0.5)
         with pytest.raises(TimeoutError):
             service.hear()
+
+
+def test_a_reload_that_makes_room_wakes_who_waits_for_it(tmp_path: Path) -> None:
+    """Whether a slot takes something changes with the limits, and nothing else tells."""
+    with serving(tmp_path) as service:
+        assert service.hear()["READY"] == "1"
+        service.reload('[mount]\noptions = ["max_messages=1"]\n')
+        with opened(service.path / "slot", SERVER) as server:
+            os.write(server, b"x")
+            writable = select.poll()
+            writable.register(server, select.POLLOUT)
+            assert writable.poll(0) == []
+            with ThreadPoolExecutor() as pool:
+                waiter = pool.submit(writable.poll, 10_000)
+                time.sleep(0.2)  # it waits by now; if not, the test proves less
+                service.reload('[mount]\noptions = ["max_messages=2"]\n')
+                assert waiter.result() == [(server, select.POLLOUT)]

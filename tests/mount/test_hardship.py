@@ -178,10 +178,11 @@ def test_a_handler_that_raises_is_eio_and_no_more(mount_with: MountFactory, tmp_
     program = tmp_path / "faulty.py"
     program.write_text(
         "from msfs_fuse.core.mailslots import Mailslots\n"
+        "from msfs_fuse.core.tree import Tree\n"
         "from msfs_fuse.commands.main import main\n"
         "def faulty(*unused, **named):\n"
         "    raise RuntimeError('injected')\n"
-        "Mailslots.mkdir = faulty\n"
+        "Tree.mkdir = faulty\n"
         "Mailslots.add_reader = faulty\n"
         "main()\n"
     )

@@ -184,15 +184,21 @@ def test_a_restarted_server_carries_on(mount: Mount) -> None:
             assert os.read(server, 100) == b"second"
 
 
-def test_unlink_takes_the_name_and_leaves_the_handles(mount: Mount) -> None:
-    with opened(mount / "slot", SERVER) as old:
-        os.unlink(mount / "slot")
-        assert os.listdir(mount.path) == [".msfs"]
-        with opened(mount / "slot", SERVER) as new:
-            os.write(old, b"old")
-            os.write(new, b"new")
-            assert (os.read(old, 10), os.read(new, 10)) == (b"old", b"new")
-            assert os.fstat(old).st_nlink == 0
+def test_a_slot_cannot_be_removed(mount: Mount) -> None:
+    with opened(mount / "slot", SERVER) as server:
+        with refused(errno.EBUSY):
+            os.unlink(mount / "slot")
+        os.write(server, b"still there")
+        assert os.read(server, 100) == b"still there"
+    assert os.listdir(mount.path) == [".msfs"]
+
+
+def test_a_client_does_not_create_with_o_excl(mount: Mount) -> None:
+    exclusive = os.O_WRONLY | os.O_CREAT | os.O_EXCL
+    with refused(errno.EPERM):
+        os.open(mount / "slot", exclusive)
+    with opened(mount / "slot", SERVER | os.O_EXCL), refused(errno.EEXIST):
+        os.open(mount / "slot", exclusive)
 
 
 def test_what_makes_no_sense_for_a_slot_is_refused(mount: Mount) -> None:

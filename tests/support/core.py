@@ -39,7 +39,7 @@ def create(
     mode: int = 0o600,
     now: int = 1,
 ) -> Handle:
-    return mail.create(parent or mail.root, name, mode, access, by, now)
+    return mail.create(parent or mail.tree.root, name, mode, access, by, now)
 
 
 def reopen(

@@ -57,7 +57,7 @@ class Comparison(RuleBasedStateMachine):
         self.model = reference.Reference(LIMITS)
         self.now = 0
         self.lost = 0  # messages that died unread
-        self.root = Pair(self.mail.root, self.model.root)
+        self.root = Pair(self.mail.tree.root, self.model.root)
         self.nodes = [self.root]  # all that ever were
         self.open: list[Pair] = []  # handles
         self.asked: dict[int, Slot] = {}  # reads without an answer, the oldest first
@@ -65,8 +65,9 @@ class Comparison(RuleBasedStateMachine):
 
     def both(self, method: str, *arguments: object, **options: object) -> Pair | None:
         """Ask both the same; the results, or None where they refuse."""
+        core = self.mail if hasattr(self.mail, method) else self.mail.tree
         return self.compare(
-            lambda: getattr(self.mail, method)(
+            lambda: getattr(core, method)(
                 *(each.real if isinstance(each, Pair) else each for each in arguments), **options
             ),
             lambda: getattr(self.model, method)(
@@ -144,10 +145,10 @@ class Comparison(RuleBasedStateMachine):
         room = 0
         with contextlib.suppress(SlotError):
             while room <= LIMITS.max_slots_per_user:  # more than that is wrong enough
-                self.mail.charge(uid)
+                self.mail.shares.charge_name(uid)
                 room += 1
         for _ in range(room):
-            self.mail.discharge(uid)
+            self.mail.shares.discharge_name(uid)
         return LIMITS.max_slots_per_user - room
 
     # ---- invariants ----
@@ -165,7 +166,7 @@ class Comparison(RuleBasedStateMachine):
         for handle in self.open:
             is_server = handle.real.slot.server is handle.real
             assert is_server == (handle.model.slot.server is handle.model)
-        for name, count in self.mail.counts:
+        for name, count in dataclasses.asdict(self.mail.counts).items():
             assert count == self.model.counts[name], name
 
     @invariant()
@@ -185,18 +186,18 @@ class Comparison(RuleBasedStateMachine):
 
     @invariant()
     def names_are_a_tree(self) -> None:
-        found: dict[reference.Path, Node] = {(): self.mail.root}
+        found: dict[reference.Path, Node] = {(): self.mail.tree.root}
 
         def walk(directory: Directory, path: reference.Path) -> None:
             for name, node in directory.children.items():
                 assert node.name == name
                 assert node.parent is directory
-                assert self.mail.find((*path, name)) is node
+                assert self.mail.tree.find((*path, name)) is node
                 found[(*path, name)] = node
                 if isinstance(node, Directory):
                     walk(node, (*path, name))
 
-        walk(self.mail.root, ())
+        walk(self.mail.tree.root, ())
         assert found == {model.path: real for real, model in self.nodes if model.path is not None}
         assert all(real.parent is None for real, model in self.nodes if model.path is None)
 

@@ -145,11 +145,10 @@ class Reference:
         refuse(errno.ENOTEMPTY, when=any(self.below(directory.path)))
         self._take_name(directory, now)
 
-    def unlink(self, parent: Directory, name: str, caller: Caller, now: int) -> None:
-        slot = self._removable(parent, name, caller)
-        refuse(errno.EISDIR, when=isinstance(slot, Directory))
-        self._take_name(slot, now)
-        slot.ctime = now
+    def unlink(self, parent: Directory, name: str) -> None:
+        node = None if parent.path is None else self.named((*parent.path, name))
+        refuse(errno.ENOENT, when=node is None)
+        raise Refused(errno.EISDIR if isinstance(node, Directory) else errno.EBUSY)
 
     def set_mode(self, node: Node, mode: int, now: int) -> None:
         node.mode, node.ctime = mode, now

@@ -1,0 +1,52 @@
+"""The reads that wait, of all slots: found by their token, given up at their deadline."""
+
+from collections.abc import Hashable, Iterator
+
+from msfs_fuse.core.deadlines import Deadlines
+from msfs_fuse.core.slot import Slot
+
+
+class WaitingReads:
+    """What the slots' own queues do not tell: whose slot a token waits at, and until when."""
+
+    def __init__(self) -> None:
+        self._slots: dict[Hashable, Slot] = {}
+        self._deadlines = Deadlines()
+
+    def __len__(self) -> int:
+        return len(self._slots)
+
+    def __iter__(self) -> Iterator[Hashable]:
+        return iter(self._slots)
+
+    def add(self, token: Hashable, slot: Slot, size: int, deadline: int | None) -> None:
+        """Queue a read at a slot.
+
+        Args:
+            size: bytes that its buffer holds.
+            deadline: when to give up, in monotonic nanoseconds; None for never.
+        """
+        slot.waiting[token] = size
+        self._slots[token] = slot
+        if deadline is not None:
+            self._deadlines.add(token, deadline)
+
+    def remove(self, token: Hashable) -> bool:
+        """Take a read out of the queue. False if it does not wait any more."""
+        slot = self._slots.pop(token, None)
+        if slot is None:
+            return False
+        del slot.waiting[token]
+        self._deadlines.discard(token)
+        return True
+
+    def next_deadline(self) -> int | None:
+        """The earliest deadline in monotonic nanoseconds, or None."""
+        return self._deadlines.next()
+
+    def pop_due(self, monotonic: int) -> list[Hashable]:
+        """Remove the reads whose time is over, and return them, the earliest first."""
+        due = self._deadlines.pop_due(monotonic)
+        for token in due:
+            self.remove(token)
+        return due

@@ -1,0 +1,176 @@
+"""Open files: what read, write, poll and release do to each of the three kinds."""
+
+import errno
+import logging
+import os
+import select
+import time
+from typing import Protocol
+
+from msfs_fuse.core.errors import SlotError
+from msfs_fuse.core.mailslots import Mailslots
+from msfs_fuse.core.slot import Handle
+from msfs_fuse.fuse.exchange import Exchange, RemoteHandle
+from msfs_fuse.fuse.replies import PollHandle, Replies, Request
+
+log = logging.getLogger(__name__)
+
+_CAN_READ = select.POLLIN | select.POLLRDNORM
+_CAN_WRITE = select.POLLOUT | select.POLLWRNORM
+
+
+class OpenFile(Protocol):
+    """What a file handle of the kernel stands for."""
+
+    def read(
+        self, request: Request, offset: int, size: int, flags: int, cached: bool
+    ) -> bytes | None:
+        """The bytes, or None where `request` is or will be answered itself.
+
+        Args:
+            flags: of the handle, as they are now.
+            cached: the kernel reads to fill its page cache, with pages locked.
+
+        Raises:
+            SlotError: the answer is an error.
+        """
+
+    def write(self, data: bytes) -> None:
+        """Take a whole message.
+
+        Raises:
+            SlotError: it is not taken.
+        """
+
+    def poll(self, poll_handle: PollHandle | None) -> int:
+        """The events of poll(2) that are true now; `poll_handle` wants to hear of others."""
+
+    def release(self) -> None:
+        """The last descriptor is closed."""
+
+
+class SlotFile:
+    """A handle of a slot on this host."""
+
+    __slots__ = ("_handle", "_mail", "_replies")
+
+    def __init__(self, handle: Handle, mail: Mailslots, replies: Replies) -> None:
+        self._handle = handle
+        self._mail = mail
+        self._replies = replies
+
+    def read(
+        self, request: Request, offset: int, size: int, flags: int, cached: bool
+    ) -> bytes | None:
+        """Ask for the next message. See OpenFile.
+
+        Raises:
+            SlotError: EIO for what would wait with pages locked; what the core says.
+        """
+        if cached:
+            raise SlotError(errno.EIO)
+        replies, slot = self._replies, self._handle.slot
+        if replies.closing:
+            raise SlotError(replies.closing)
+        answers = self._mail.add_reader(
+            self._handle,
+            request,
+            size,
+            time.time_ns(),
+            time.monotonic_ns(),
+            wait=not flags & os.O_NONBLOCK,
+        )
+        if answers:
+            replies.settle(answers, (slot,))
+        elif slot.read_timeout is not None:
+            replies.note_deadline()
+        return None
+
+    def write(self, data: bytes) -> None:
+        """Queue a message. See OpenFile."""
+        handle = self._handle
+        answers = self._mail.enqueue(handle.slot, data, handle.sender, time.time_ns())
+        self._replies.settle(answers, (handle.slot,))
+
+    def poll(self, poll_handle: PollHandle | None) -> int:
+        """POLLIN when a read would not wait, POLLOUT when a one-byte write would fit."""
+        handle = self._handle
+        if poll_handle is not None:
+            self._replies.polls.add(handle.slot, self, poll_handle)
+        events = 0
+        if handle.access.reads and handle.slot.messages:
+            events |= _CAN_READ
+        if handle.access.writes and self._mail.is_writable(handle.slot):
+            events |= _CAN_WRITE
+        return events
+
+    def release(self) -> None:
+        """Close the handle, and with the last one the slot."""
+        slot = self._handle.slot
+        self._replies.polls.discard(slot, self)
+        closed = self._mail.close_handle(self._handle, time.time_ns())
+        self._replies.settle(closed.answers)
+        if closed.unread:
+            name = slot.name if slot.name.isprintable() else ascii(slot.name)  # no forged lines
+            log.info("slot %s died with %d messages unread", name, closed.unread)
+
+
+class RemoteFile:
+    """A name on another host, or on every host of a domain, open to write."""
+
+    __slots__ = ("_exchange", "_handle")
+
+    def __init__(self, handle: RemoteHandle, exchange: Exchange) -> None:
+        self._handle = handle
+        self._exchange = exchange
+
+    def read(
+        self, request: Request, offset: int, size: int, flags: int, cached: bool
+    ) -> bytes | None:
+        """Refuse: the kernel lets nobody read what is open to write.
+
+        Raises:
+            SlotError: EBADF.
+        """
+        raise SlotError(errno.EBADF)
+
+    def write(self, data: bytes) -> None:
+        """Send a message. See OpenFile."""
+        self._exchange.send(self._handle, data)
+
+    def poll(self, poll_handle: PollHandle | None) -> int:
+        """POLLOUT always: what a send queue has no room for is refused, not waited for."""
+        return _CAN_WRITE
+
+    def release(self) -> None:
+        """Nothing is kept."""
+
+
+class ControlFile:
+    """A file of `.msfs`, as it was when it was opened."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def read(
+        self, request: Request, offset: int, size: int, flags: int, cached: bool
+    ) -> bytes | None:
+        """The bytes there."""
+        return self._data[offset : offset + size]
+
+    def write(self, data: bytes) -> None:
+        """Refuse: such a file cannot be opened to write.
+
+        Raises:
+            SlotError: EBADF.
+        """
+        raise SlotError(errno.EBADF)
+
+    def poll(self, poll_handle: PollHandle | None) -> int:
+        """POLLIN always."""
+        return _CAN_READ
+
+    def release(self) -> None:
+        """Nothing is kept."""
