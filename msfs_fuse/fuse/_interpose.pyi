@@ -7,7 +7,7 @@ class Request:
 
 def set_handlers(
     on_read: Callable[[Request, int, int, int, int, bool], bytes | None],
-    on_write: Callable[[int, int, bytes, int, int], int],
+    on_write: Callable[[int, bytes, int], int],
     on_interrupt: Callable[[Request], None],
     debug: bool,
     /,

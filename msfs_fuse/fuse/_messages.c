@@ -16,12 +16,13 @@
 #include "_extension.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdint.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
 static PyObject *read_handler;      /* (Request, fh, offset, size, flags, cached) -> bytes | None */
-static PyObject *write_handler;     /* (fh, offset, data, flags, tid) -> errno, 0 for done */
+static PyObject *write_handler;     /* (fh, data, tid) -> errno, 0 for done */
 static PyObject *interrupt_handler; /* (Request) -> None */
 static int debug;                   /* print them, as libfuse does the others */
 static PyObject *waiting;           /* number of a request: address of its Request, which leaves
@@ -200,13 +201,17 @@ static void read_message(const struct fuse_in_header *header, const struct fuse_
 
 static void write_message(const struct fuse_in_header *header, const struct fuse_write_in *in)
 {
+    /* A stream has no offsets, but the second piece of a split write has one. On an O_APPEND
+     * handle the kernel counts from what it takes for the file's size. */
+    if (in->offset != 0 && !(in->flags & O_APPEND)) {
+        answer_write(header->unique, EMSGSIZE, 0);
+        return;
+    }
     PyObject *arguments[] = {NULL, /* the callee's */
                              PyLong_FromUnsignedLongLong(in->fh),
-                             PyLong_FromUnsignedLongLong(in->offset),
                              PyBytes_FromStringAndSize((const char *)(in + 1), in->size),
-                             PyLong_FromUnsignedLong(in->flags),
                              PyLong_FromUnsignedLong(header->pid)};
-    PyObject *result = call(write_handler, arguments + 1, 5);
+    PyObject *result = call(write_handler, arguments + 1, 3);
     long code = result ? PyLong_AsLong(result) : -1;
 
     if (code == -1) {
