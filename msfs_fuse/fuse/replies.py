@@ -45,23 +45,23 @@ class Polls:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[Slot, dict[object, PollHandle]] = {}
+        self.waiting: dict[Slot, dict[object, PollHandle]] = {}
 
     def add(self, slot: Slot, file: object, poll_handle: PollHandle) -> None:
         """Wake this one at the slot's next change."""
-        self._waiting.setdefault(slot, {})[file] = poll_handle
+        self.waiting.setdefault(slot, {})[file] = poll_handle
 
     def discard(self, slot: Slot, file: object) -> None:
         """The open file is closed."""
-        waiting = self._waiting.get(slot)
+        waiting = self.waiting.get(slot)
         if waiting and waiting.pop(file, None) is not None and not waiting:
-            del self._waiting[slot]
+            del self.waiting[slot]
 
     def wake(self, slot: Slot) -> None:
         """The slot changed: it got a message, or room for one."""
-        if not self._waiting:
+        if not self.waiting:
             return
-        for poll_handle in self._waiting.pop(slot, {}).values():
+        for poll_handle in self.waiting.pop(slot, {}).values():
             try:
                 poll_handle.notify()
             except OSError as error:
@@ -69,7 +69,7 @@ class Polls:
 
     def wake_all(self) -> None:
         """Something that concerns all slots changed."""
-        for slot in list(self._waiting):
+        for slot in list(self.waiting):
             self.wake(slot)
 
 
