@@ -17,6 +17,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <malloc.h>
 #include <stdint.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -27,6 +28,13 @@ static PyObject *interrupt_handler; /* (Request) -> None */
 static int debug;                   /* print them, as libfuse does the others */
 static PyObject *waiting;           /* number of a request: address of its Request, which leaves
                                        when it is answered or forgotten */
+
+/* Messages come and go. By default malloc gives their pages back to the kernel at once and asks
+ * for them again, which costs more than a large message itself. So it keeps this much. */
+#define KEPT_MEMORY (8 << 20)
+
+/* malloc maps what is larger: more than any message. */
+#define MAPPED_MEMORY (2 << 20)
 
 /* ---- answers ---- */
 
@@ -277,6 +285,8 @@ PyObject *set_handlers(PyObject *module, PyObject *args)
         return NULL;
     if (waiting == NULL && (waiting = PyDict_New()) == NULL)
         return NULL;
+    mallopt(M_TRIM_THRESHOLD, KEPT_MEMORY);
+    mallopt(M_MMAP_THRESHOLD, MAPPED_MEMORY);
     Py_XSETREF(read_handler, Py_NewRef(on_read));
     Py_XSETREF(write_handler, Py_NewRef(on_write));
     Py_XSETREF(interrupt_handler, Py_NewRef(on_interrupt));
