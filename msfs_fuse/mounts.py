@@ -7,11 +7,15 @@ import subprocess
 import time
 from dataclasses import dataclass
 
-from msfs_fuse.config.options import FILESYSTEM_TYPE
 from msfs_fuse.core.names import CONTROL_DIRECTORY
 from msfs_fuse.errors import CommandError, Exit
 
+# What mount tables call the type of a mailslot mount.
+FILESYSTEM_TYPE = "fuse.msfs"
+
 ENVIRONMENT = "MSFS_MOUNT"
+
+FILESYSTEM_TYPE = "fuse.msfs"
 
 # A mount that does not answer a statfs(2) within this many seconds hangs.
 _STAT_TIMEOUT = 3.0

@@ -4,6 +4,7 @@ import contextlib
 import ctypes
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -14,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from msfs_fuse.mounts import our_mounts
-from tests.support.boot import Machine
+from tests.support.boot import CHECKOUT, Machine
 
 START_TIMEOUT = 15.0
 
@@ -33,6 +34,31 @@ def pytest_configure() -> None:
     subprocess.run(["mount", "--make-rprivate", "/"], check=True)
     for mount in our_mounts():
         subprocess.run(["umount", "-i", "-l", mount.path], check=True)
+    let_others_reach(CHECKOUT)
+
+
+def let_others_reach(path: Path) -> None:
+    """Have other users reach a path, though it may be below a directory that keeps them out.
+
+    Tests run programs of the checkout as other users, and the checkout may be in a home of mode
+    0700. In the mount table of the tests, and nowhere else, such a directory is covered by one
+    that all may pass, with what was in it mounted there again.
+    """
+    for closed in reversed(path.parents):
+        if closed.stat().st_mode & stat.S_IXOTH:
+            continue
+        behind = os.open(closed, os.O_PATH)
+        try:
+            entries = [each for each in closed.iterdir() if each.is_dir() and not each.is_symlink()]
+            subprocess.run(["mount", "-t", "tmpfs", "-o", "mode=755", "none", closed], check=True)
+            for entry in entries:
+                entry.mkdir()
+                source = f"/proc/self/fd/{behind}/{entry.name}"
+                subprocess.run(
+                    ["mount", "-c", "--rbind", source, entry], check=True, pass_fds=[behind]
+                )
+        finally:
+            os.close(behind)
 
 
 # From what is pure, and says at once what is wrong, to whole machines.
@@ -47,6 +73,7 @@ _ROOMS = [
     "docs",
     "hosts",
     "brokers",
+    "samba",
     "system",
 ]
 

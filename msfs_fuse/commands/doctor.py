@@ -1,5 +1,6 @@
 """`msfs doctor`: what can be wrong with mailslots on this host, and what to do about it."""
 
+import argparse
 import errno
 import os
 import shutil
@@ -8,11 +9,21 @@ from collections.abc import Iterator
 
 from msfs_fuse.commands import output, targets
 from msfs_fuse.commands.check import Check, State
+from msfs_fuse.commands.command import Command
 from msfs_fuse.config.file import read_configuration
 from msfs_fuse.core.network import CONNECTED
-from msfs_fuse.daemon.start import request_timeouts, user_allows_other
 from msfs_fuse.errors import CommandError, Exit
+from msfs_fuse.hostinfo import request_timeouts, user_allows_other
 from msfs_fuse.mounts import fstab_mounts, is_alive, our_mounts
+
+_EPILOG = """\
+One line for each check: ok, warn or fail, what was found and what to do about it. Looked at are
+FUSE, the configuration and the files it names, the UDP port, the clock, /etc/fstab and the mounts.
+
+exit codes:
+  0  nothing failed; there may be warnings
+  1  something failed
+"""
 
 _DEVICE = "/dev/fuse"
 _HELPER = "fusermount3"
@@ -24,25 +35,22 @@ _NEAR = 0.8
 _LIMITS = {"waiting": "max_waiting", "messages": "max_total_messages", "bytes": "max_bytes"}
 
 
-def diagnose(config: str | None, *, as_json: bool) -> Exit:
-    """Print the result of every check.
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--config", metavar="FILE", help="instead of the one in /etc or ~/.config")
 
-    Args:
-        config: as for read_configuration().
 
-    Returns:
-        FAILED if one of them failed; warnings do not count.
-    """
+def _run(args: argparse.Namespace) -> Exit:
+    """Print the result of every check: FAILED if one of them failed; warnings do not count."""
     checks = [
         *_device(),
         *_helper(),
         *_extension(),
         *_request_timeouts(),
-        *_configuration(config),
+        *_configuration(args.config),
         *_fstab(),
         *_mounts(),
     ]
-    if as_json:
+    if args.json:
         output.print_json([each._asdict() for each in checks])
     else:
         output.print_lines(f"{each.state:<4}  {each.message}" for each in checks)
@@ -119,10 +127,11 @@ def _request_timeouts() -> Iterator[Check]:
 
 def _configuration(path: str | None) -> Iterator[Check]:
     try:
-        domains = read_configuration(path).network.domains
+        network = read_configuration(path).network
     except CommandError as error:
         yield Check("configuration", State.FAIL, str(error))
         return
+    domains = network.domains if network is not None else ()
     names = ", ".join(f"domain {each.name}" for each in domains)
     message = f"the configuration can be read: {names or 'other hosts are out of reach'}"
     yield Check("configuration", State.OK, message)
@@ -183,3 +192,6 @@ def _live_mount(path: str) -> Iterator[Check]:
                 f"with a larger {limit_name}"
             )
             yield Check(limit_name, State.WARN, message)
+
+
+COMMAND = Command(_run, _add_arguments, _EPILOG, json=True)

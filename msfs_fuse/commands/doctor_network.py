@@ -8,10 +8,10 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from msfs_fuse.commands.check import Check, State
-from msfs_fuse.commands.keys import load_secrets
-from msfs_fuse.config.options import DomainSettings
-from msfs_fuse.errors import CommandError
 from msfs_fuse.mounts import daemon_of, is_alive, our_mounts
+from msfs_fuse.net.assembly import NetworkError, load
+from msfs_fuse.net.settings import DomainSettings
+from msfs_fuse.net.udp.settings import UdpSettings
 
 _TABLES = ("/proc/net/udp", "/proc/net/udp6")
 
@@ -33,15 +33,16 @@ def check(domains: Sequence[DomainSettings]) -> Iterator[Check]:
     """Look at what it takes to reach the other hosts of these domains."""
     for domain in domains:
         yield _keys(domain)
-    for port in sorted({domain.port for domain in domains if domain.udp}):
+    transports = [transport for domain in domains for transport in domain.transports]
+    for port in sorted({each.port for each in transports if isinstance(each, UdpSettings)}):
         yield _port(port)
     yield _clock()
 
 
 def _keys(domain: DomainSettings) -> Check:
     try:
-        load_secrets(domain)
-    except CommandError as error:
+        load(domain, "localhost")
+    except NetworkError as error:
         return Check("keyring", State.FAIL, str(error))
     return Check("keyring", State.OK, f"domain {domain.name}: {domain.keyring} can be used")
 

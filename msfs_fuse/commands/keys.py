@@ -1,73 +1,11 @@
-"""`msfs keygen` and `msfs config --check`: keys and where they are used."""
-
-import os
+"""What `msfs keygen` and `msfs config` show of the keys of a domain."""
 
 from msfs_fuse.commands import output
-from msfs_fuse.config.file import read_configuration
-from msfs_fuse.config.options import DomainSettings
-from msfs_fuse.errors import CommandError
-from msfs_fuse.net.keyring import Key, Keyring, KeyringError, load_keyring, save_keyring
-from msfs_fuse.net.mqtt.dial import CredentialsError, load_credentials
+from msfs_fuse.net.keyring import Keyring
 
 
-def change(path: str, *, add: bool, use: str | None, remove: str | None) -> None:
-    """Make a keyring, or change the one there is, and show its keys.
-
-    Raises:
-        CommandError: it cannot be done.
-    """
-    path = os.path.abspath(path)
-    is_new = not (add or use or remove)
-    try:
-        if is_new:
-            keyring = Keyring((Key.generate(),))
-        else:
-            keyring = load_keyring(path)
-            if add:
-                keyring = keyring.add(Key.generate())
-            elif use is not None:
-                keyring = keyring.use(use)
-            elif remove is not None:
-                keyring = keyring.remove(remove)
-        save_keyring(path, keyring, new=is_new)
-    except KeyringError as error:
-        text = str(error)
-        raise CommandError(text if path in text else f"keyring {path}: {text}") from None
-    _show(keyring)
-
-
-def check_configuration(path: str | None) -> None:
-    """Read the configuration and the files that it names, and show what they make.
-
-    Raises:
-        CommandError: the first thing that is wrong.
-    """
-    network = read_configuration(path).network
-    if not network.domains:
-        output.print_lines(["no domain: other hosts are out of reach"])
-    for domain in network.domains:
-        keyring = load_secrets(domain)
-        ways = [f"UDP port {domain.port}"] * domain.udp + [each.url for each in domain.brokers]
-        output.print_lines([f"domain {domain.name}: {', '.join(ways)}, {domain.keyring}"])
-        _show(keyring)
-
-
-def load_secrets(domain: DomainSettings) -> Keyring:
-    """Read the keyring of a domain, and the files that its brokers need.
-
-    Raises:
-        CommandError: one of them cannot be used.
-    """
-    try:
-        keyring = load_keyring(domain.keyring)
-        for broker in domain.brokers:
-            load_credentials(broker)
-    except (KeyringError, CredentialsError) as error:
-        raise CommandError(f"domain {domain.name}: {error}") from None
-    return keyring
-
-
-def _show(keyring: Keyring) -> None:
+def show_keys(keyring: Keyring) -> None:
+    """Print a line for each key, without the key itself."""
     output.print_lines(
         f"key {key.fingerprint} {'sends and receives' if not number else 'receives'}"
         for number, key in enumerate(keyring.keys)

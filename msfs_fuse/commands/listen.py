@@ -1,5 +1,6 @@
 """`msfs listen`: serve slots, and show or hand on each message as it comes."""
 
+import argparse
 import base64
 import errno
 import json
@@ -12,11 +13,42 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from msfs_fuse.commands import targets
-from msfs_fuse.commands.output import Fact, emit, quoted, typed
+from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.output import Fact, complain, emit, quoted, typed
 from msfs_fuse.commands.stop import StopSignals
 from msfs_fuse.core.attributes import PREFIX
 from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING
 from msfs_fuse.errors import CommandError, Exit, Stopped
+from msfs_fuse.mounts import find_mount
+
+_EPILOG = """\
+Each NAME is NAME, DIR/NAME or \\\\.\\mailslot\\NAME. The slots are made, and go when msfs listen
+ends and nobody else has them open. It says on stderr that they are there, if that is a terminal;
+with -b it returns then, so that a script can go on and write to them. Who may write is up to the
+umask, as for any file: after `umask 0` all users may.
+
+Messages are printed one after the other, a newline added to those that do not end in one.
+Several slots take turns. With --json each message is one line with the keys slot, message (or
+message_base64, if it is not UTF-8), size, sender_host, sender_uid, sender_pid, sent_at (seconds
+since 1970).
+
+With --exec the next message is read when the command for the last one has ended. It has the
+message on standard input, and in the environment MSFS_SLOT, MSFS_SENDER_HOST, MSFS_SENDER_UID,
+MSFS_SENDER_PID, MSFS_SENT_AT and MSFS_MOUNT. One that fails is reported on stderr, and the next
+message has its turn; one that cannot be started for want of memory, processes or files is tried
+again. It runs in a process group of its own: ^C or SIGTERM lets it finish and ends msfs listen
+then; a second one is passed on to the command.
+
+exit codes:
+  0  -n messages came; or the time was over and there was no -n, but a message
+  1  failed; or with --exec a command did
+  2  the command line makes no sense
+  3  no mailslots are mounted, more than one mount to choose from, or the mount is gone
+  5  the time was over before -n messages, or without -n before any, had come
+"""
+
+# Beyond this poll(2) would wait for ever, in seconds: 24 days.
+_LONGEST_TIME = 2_000_000.0
 
 SENDER_FACTS = ("sender_host", "sender_uid", "sender_pid", "sent_at")
 
@@ -155,12 +187,14 @@ def listen(
     output: Output,
     signals: StopSignals,
     *,
+    ready: Callable[[], None] = lambda: None,
     count: int | None = None,
     seconds: float | None = None,
 ) -> Exit:
     """Serve slots.
 
     Args:
+        ready: called when the slots are there.
         count: end after so many messages, and take no more than these.
         seconds: end after this time in all, but not while a message is being delivered.
 
@@ -175,6 +209,7 @@ def listen(
     """
     paths = dict.fromkeys(targets.parse_local(name).to_path() for name in names)
     servers = [Server(path, mount) for path in paths]
+    ready()
     deadline = math.inf if seconds is None else time.monotonic() + seconds
     taken = 0
     messages = _messages(servers, signals, output.watched, deadline)
@@ -221,3 +256,79 @@ def _messages(
         if idle:
             rest = deadline - time.monotonic()
             anything.poll(None if rest == math.inf else math.ceil(max(rest, 0) * _MILLISECONDS))
+
+
+def _count(text: str) -> int:
+    if not text.isascii() or not text.isdigit() or not int(text):
+        raise argparse.ArgumentTypeError(f"not a number of messages: {text!r}")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0
+    if not 0 < seconds <= _LONGEST_TIME:
+        raise argparse.ArgumentTypeError(f"not a number of seconds: {text!r}")
+    return seconds
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("names", metavar="NAME", nargs="+", help="a slot on this host")
+    parser.add_argument("-n", dest="count", type=_count, metavar="N", help="end after N messages")
+    parser.add_argument(
+        "-t", dest="seconds", type=_seconds, metavar="SECONDS", help="end after this time in all"
+    )
+    parser.add_argument(
+        "-b",
+        dest="background",
+        action="store_true",
+        help="return when the slots are there, and go on in the background",
+    )
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument(
+        "-0", dest="terminate", action="store_true", help="print a NUL after each message"
+    )
+    form.add_argument("--json", action="store_true", help="print JSON, with the sender")
+    form.add_argument(
+        "--exec", dest="command", metavar="CMD", help="run `sh -c CMD` for each message"
+    )
+
+
+def _run(args: argparse.Namespace) -> Exit:
+    mount = find_mount(args.mount)
+    with StopSignals() as signals:
+        if args.command is not None:
+            from msfs_fuse.commands.execute import Executor  # it builds on this module
+
+            output = Executor(args.command, mount, signals).output()
+        elif args.json:
+            output = to_stdout(print_json)
+        else:
+            output = to_stdout(print_terminated if args.terminate else print_line)
+        return listen(
+            mount,
+            args.names,
+            output,
+            signals,
+            ready=_leave if args.background else lambda: _announce(args.names),
+            count=args.count,
+            seconds=args.seconds,
+        )
+
+
+def _announce(names: list[str]) -> None:
+    """Tell a person that messages can be sent now."""
+    if sys.stderr is not None and sys.stderr.isatty():
+        complain(f"listening at {', '.join(names)} (Ctrl-C ends)")
+
+
+def _leave() -> None:
+    """Go on in the background: whoever started this process goes on, too, and finds the slots."""
+    if os.fork():
+        os._exit(Exit.OK)
+    os.setsid()  # ^C at the terminal is for others now
+
+
+COMMAND = Command(_run, _add_arguments, _EPILOG, uses_mount=True)

@@ -9,12 +9,15 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from msfs_fuse.errors import CommandError
 
-Fact = str | int | float | None
+Fact = str | int | float | bool | None
 
 ABSENT = "-"
 
 # Facts that stay text even if they look like a number: host names may.
 _TEXT_FACTS = frozenset({"host", "sender_host", "version"})
+
+
+_BOOLEANS = {"yes": True, "no": False, "on": True, "off": False}
 
 
 def complain(text: str, program: str = "msfs") -> None:
@@ -99,9 +102,14 @@ def print_facts(facts: Mapping[str, Fact]) -> None:
 
 
 def typed(name: str, text: str) -> Fact:
-    """A fact as JSON has it: numbers as numbers, `none` as null, anything else as text."""
+    """A fact as JSON has it.
+
+    Numbers are numbers, `none` is null, yes, no, on and off are booleans, all else is text.
+    """
     if name in _TEXT_FACTS:
         return text
+    if text in _BOOLEANS:
+        return _BOOLEANS[text]
     if re.fullmatch(r"[0-9]+", text):
         return int(text)
     if re.fullmatch(r"[0-9]+\.[0-9]+", text):

@@ -1,14 +1,35 @@
 """`msfs send`: one message to a slot."""
 
+import argparse
 import errno
 import os
 import sys
 
 from msfs_fuse.commands import targets
+from msfs_fuse.commands.command import Command
 from msfs_fuse.commands.output import quoted
 from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING
 from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address
 from msfs_fuse.errors import CommandError, Exit
+from msfs_fuse.mounts import find_mount
+
+_EPILOG = """\
+TARGET is one of
+  NAME, DIR/NAME             a slot on this host
+  HOST/NAME, @HOST/NAME      one on another host; with the @ even if there is a directory HOST
+  DOMAIN/NAME, @DOMAIN/NAME  one on each host of a domain
+  \\\\HOST\\mailslot\\NAME      the same as Windows writes it, in quotes; HOST is . for this host
+
+TEXT is sent as it is, without a newline. Put -- in front of one that begins with a dash. Without
+TEXT all of standard input is one message. Nothing confirms that a message is read.
+
+exit codes:
+  0  the slot has the message
+  1  it has not: it is full, not ours to write, out of reach, or the message too long or empty
+  2  the command line makes no sense
+  3  no mailslots are mounted, or more than one mount to choose from
+  4  nobody listens there
+"""
 
 
 def send(mount: str, target: str, text: str | None) -> None:
@@ -95,3 +116,16 @@ def _explain(error: OSError, address: Address, path: str, mount: str) -> Command
         case errno.EISDIR:
             return CommandError(f"{path} is a directory, not a slot (msfs ls {quoted(name)})")
     return targets.refusal(error, path, mount)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("target", metavar="TARGET", help="the slot, see below")
+    parser.add_argument("text", metavar="TEXT", nargs="?", help="the message, if not stdin")
+
+
+def _run(args: argparse.Namespace) -> Exit:
+    send(find_mount(args.mount), args.target, args.text)
+    return Exit.OK
+
+
+COMMAND = Command(_run, _add_arguments, _EPILOG, uses_mount=True)

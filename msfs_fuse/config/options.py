@@ -1,158 +1,227 @@
-"""Mount options: the words after `-o` to frozen settings."""
+"""Mount options: one table, and what is made from it.
+
+OPTIONS has a row for each option of a mount. From it come the parsing of `-o` and fstab, the help
+of `msfs mount`, the completion of shells, and what a reload of the configuration takes. A test
+holds the manual page against it. A new option is its row, and its use where the settings go.
+"""
 
 import dataclasses
 import os
 import re
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+import textwrap
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+from msfs_fuse.config.settings import Settings
 from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.names import fold, is_host_name
 from msfs_fuse.errors import CommandError, Exit
-from msfs_fuse.net.mqtt.settings import Broker
 
-FILESYSTEM_TYPE = "fuse.msfs"
+if TYPE_CHECKING:
+    from msfs_fuse.net.settings import NetworkSettings
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split(","))
+
 
 # Generic mount options that libfuse passes on to the kernel.
-_KERNEL_OPTIONS = "rw,nosuid,suid,nodev,dev,noexec,exec,noatime,atime,sync,async,dirsync"
+KERNEL_OPTIONS = _words("rw,nosuid,suid,nodev,dev,noexec,exec,noatime,atime,sync,async,dirsync")
 
 # What else mount(8) and fstab(5) may hand to a mount helper, of no meaning here: it is for mount(8)
 # or systemd, or about times, which are the daemon's. The kernel checks permissions in any case.
-_IGNORED_OPTIONS = (
+IGNORED_OPTIONS = _words(
     "defaults,auto,noauto,user,nouser,users,nousers,owner,noowner,group,nogroup,nofail,_netdev,"
     "relatime,norelatime,strictatime,nostrictatime,diratime,nodiratime,lazytime,nolazytime,"
     "silent,loud,nomand,noiversion,default_permissions"
 )
-_IGNORED_PREFIXES = ("x-", "X-", "comment=", "user=", "helper=", "uhelper=")
+IGNORED_PREFIXES = ("x-", "X-", "comment=", "user=", "helper=", "uhelper=")
 
-_MAKE_DIRECTORY = "X-mount.mkdir"
-_DIRECTORY_MODE = 0o755
-
-_REFUSED_OPTIONS = {
+REFUSED_OPTIONS = {
     "ro": "a mailslot that cannot be written is none",
     "remount": "a live mount cannot be changed (unmount it first; limits can be changed in the "
     "configuration, and SIGHUP has it read again)",
 }
 
-# Options with the path of a file.
-_PATHS = ("config", "keyring")
+_DIRECTORY_MODE = 0o755
 
 _OPTION = re.compile(r'((?:[^",]|"[^"]*")*)(,|$)')
 
 _SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
-
-DEFAULT_PORT = 4424
+_HELP_WIDTH = 26
 
 
 @dataclass(frozen=True)
-class DomainSettings:
-    """A domain that this host is a member of.
+class Option:
+    """One mount option.
 
     Attributes:
-        keyring: absolute path of the file with its keys.
-        udp: whether to use it; what follows is for it alone.
-        port: of UDP.
-        peers: hosts to send to one by one, `HOST`, `HOST:PORT` or addresses.
-        interfaces: names of those to use for multicast; None for all.
-        multicast: whether to use it.
-        brokers: to use as well, or instead.
+        name: as it is written.
+        value: what stands for its value in a help text; None for a flag. In brackets, with the
+            equals sign, if the value may be left out.
+        parse: takes the text of the value; raises ValueError with the reason if it is wrong.
+        default: what it is without the option, as people write it; None if there is no such thing.
+        help: one line.
+        setting: the attribute of Settings that it is for.
+        reloadable: whether a live mount takes it from a changed configuration.
+        is_path: whether the value is the path of a file.
     """
 
     name: str
-    keyring: str
-    udp: bool = True
-    port: int = DEFAULT_PORT
-    peers: tuple[str, ...] = ()
-    interfaces: tuple[str, ...] | None = None
-    multicast: bool = True
-    brokers: tuple[Broker, ...] = ()
+    value: str | None
+    parse: Callable[[str], Any]
+    default: str | None
+    help: str
+    setting: str
+    reloadable: bool = False
+    is_path: bool = False
+
+    @property
+    def usage(self) -> str:
+        """The option with what stands for its value."""
+        if self.value is None:
+            return self.name
+        return self.name + (self.value if self.value.startswith("[") else f"={self.value}")
+
+    def parsed(self, equals: str, text: str) -> Any:
+        """The value of this option where it is given.
+
+        Raises:
+            CommandError: it is wrong, it is missing, or a flag has one.
+        """
+        try:
+            if self.value is None and equals:
+                raise ValueError(f"it takes no value, and has {text!r}")
+            return self.parse(text)
+        except ValueError as error:
+            raise CommandError(f"option {self.name}: {error}", Exit.USAGE) from None
 
 
-@dataclass(frozen=True)
-class NetworkSettings:
-    """What a mount has to do with other hosts: without a domain, nothing.
-
-    Attributes:
-        host: the name of this host; None for the one it has.
-        domains: the first one is the primary one, `@*`.
-    """
-
-    host: str | None = None
-    domains: tuple[DomainSettings, ...] = ()
+def _flag(text: str) -> bool:
+    return True
 
 
-@dataclass(frozen=True)
-class Settings:
-    """All that a mount is told.
-
-    Attributes:
-        mountpoint: absolute path of the directory.
-        source: what mount tables show as mounted there.
-        make_directory: mode of the directory to make if there is none; None not to.
-        limits: upper bounds.
-        allow_other: other users may use the mount.
-        strict: opening a missing slot to write does not create it.
-        busy_poll: microseconds that the daemon looks for the next request before it sleeps.
-        network: other hosts.
-        debug: libfuse and pyfuse3 tell each request on stderr.
-        kernel_options: generic mount options.
-    """
-
-    mountpoint: str
-    source: str = "msfs"
-    make_directory: int | None = None
-    limits: Limits = field(default_factory=Limits)
-    allow_other: bool = False
-    strict: bool = False
-    busy_poll: int = 50
-    network: NetworkSettings = NetworkSettings()
-    debug: bool = False
-    kernel_options: frozenset[str] = frozenset()
-
-    def fuse_options(self) -> set[str]:
-        """The options for pyfuse3.init()."""
-        source = re.sub(r"[\\,]", r"\\\g<0>", self.source)
-        options = {f"fsname={source}", "subtype=msfs", "default_permissions", *self.kernel_options}
-        if self.allow_other:
-            options.add("allow_other")
-        if self.debug:
-            options.add("debug")
-        return options
-
-
-def _number(name: str, text: str) -> int:
+def _number(text: str) -> int:
     match = re.fullmatch(r"([0-9]{1,18})([kmg]?)", text.lower())
     if match is None:
-        raise CommandError(f"option {name}: not a number: {text!r} (try 1000 or 64k)", Exit.USAGE)
+        raise ValueError(f"not a number: {text!r} (try 1000 or 64k)")
     return int(match[1]) * _SUFFIXES[match[2]]
 
 
-def _mode(name: str, text: str) -> int:
+def _mode(text: str) -> int:
+    if not text:
+        return _DIRECTORY_MODE
     if re.fullmatch(r"[0-7]{1,4}", text) is None:
-        raise CommandError(f"option {name}: not an octal mode: {text!r}", Exit.USAGE)
+        raise ValueError(f"not an octal mode: {text!r}")
     return int(text, 8)
 
 
-def _checked_name(what: str, text: str) -> str:
+def _name(text: str) -> str:
     if not is_host_name(text):
-        raise CommandError(
-            f"option {what}: {text!r} is not letters, digits and _.-, 64 at most", Exit.USAGE
-        )
+        raise ValueError(f"{text!r} is not letters, digits and _.-, 64 at most")
     return text
 
 
-def _with_options(network: NetworkSettings, words: dict[str, str]) -> NetworkSettings:
-    """The configuration with what `-o host=…,domain=…,keyring=…` adds: the primary domain."""
-    if "host" in words:
-        network = dataclasses.replace(network, host=_checked_name("host", words["host"]))
-    if ("domain" in words) != ("keyring" in words):
-        raise CommandError("options domain and keyring need each other", Exit.USAGE)
-    if "domain" in words:
-        first = DomainSettings(_checked_name("domain", words["domain"]), words["keyring"])
-        others = (each for each in network.domains if fold(each.name) != fold(first.name))
-        network = dataclasses.replace(network, domains=(first, *others))
-    return network
+def _path(text: str) -> str:
+    if not text:
+        raise ValueError("it needs the path of a file")
+    return text
+
+
+def _shortest(number: int) -> str:
+    """A number as people write it: 64k for 65536, if that is a size."""
+    for suffix, factor in reversed(_SUFFIXES.items()):
+        if number % factor == 0 and number >= factor and (factor == 1 or number // factor < 1024):
+            return f"{number // factor}{suffix}"
+    return str(number)
+
+
+def _limit(name: str, help: str, *, in_bytes: bool = False) -> Option:
+    default = getattr(Limits, name)
+    text = _shortest(default) if in_bytes else str(default)
+    return Option(name, "N", _number, text, help, "limits", reloadable=True)
+
+
+OPTIONS: tuple[Option, ...] = (
+    Option(
+        *("allow_other", None, _flag, None, "let other users in; not for a private mount"),
+        setting="allow_other",
+    ),
+    Option(
+        *("strict", None, _flag, None, "opening a missing slot to write fails, as on Windows"),
+        setting="strict",
+        reloadable=True,
+    ),
+    _limit("max_message_size", "bytes in one message", in_bytes=True),
+    _limit("max_messages", "messages queued in a slot"),
+    _limit("max_slot_bytes", "bytes queued in a slot", in_bytes=True),
+    _limit("max_total_messages", "messages queued in the mount"),
+    _limit("max_bytes", "bytes queued in the mount", in_bytes=True),
+    _limit("max_slots_per_user", "slots and directories a user may own; not for root"),
+    _limit("max_waiting", "reads that may wait in the mount"),
+    Option(
+        *("busy_poll", "N", _number, str(Settings.busy_poll)),
+        "microseconds to look for the next request before sleeping; 0 never; only while requests "
+        "follow each other, and not on one core",
+        setting="busy_poll",
+    ),
+    Option(
+        *("domain", "NAME", _name, None),
+        "be a member of this domain, beside those of the configuration; needs keyring",
+        setting="network",
+    ),
+    Option(
+        *("keyring", "FILE", _path, None, "the keys of that domain"),
+        setting="network",
+        is_path=True,
+    ),
+    Option("host", "NAME", _name, "its host name", "what other hosts call this one", "host"),
+    Option(
+        *("config", "FILE", _path, None, "the configuration, as --config"),
+        setting="",
+        is_path=True,
+    ),
+    Option(
+        *("X-mount.mkdir", "[=MODE]", _mode, None, "make DIR if there is none"),
+        setting="make_directory",
+    ),
+)
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+
+
+def help_text() -> str:
+    """A line or more for each option, for the help of `msfs mount`."""
+    rows = [(option.usage, option.help, option.default) for option in OPTIONS]
+    rows.append(("nosuid,nodev,noexec,…", "as for any mount", None))
+    lines = []
+    for usage, help, default in rows:
+        words = help + (f" ({default})" if default is not None else "")
+        first, *rest = textwrap.wrap(words, 98 - _HELP_WIDTH, break_on_hyphens=False)
+        lines.append(f"  {usage:<{_HELP_WIDTH - 2}}{first}\n")
+        lines += (f"{'':<{_HELP_WIDTH}}{each}\n" for each in rest)
+    return "".join(lines)
+
+
+def completions() -> list[str]:
+    """What a shell may complete after `-o`: names, with `=` where a value follows."""
+    own = [
+        f"{each.name}=" if each.usage.startswith(f"{each.name}=") else each.name for each in OPTIONS
+    ]
+    return [*own, *sorted(KERNEL_OPTIONS)]
+
+
+def changed_but_not_reloadable(old: Settings, new: Settings) -> list[str]:
+    """What differs in the settings and a live mount cannot take, by the names that people know."""
+    reloadable = {option.setting for option in OPTIONS if option.reloadable}
+    names = {option.setting: option.name for option in OPTIONS if option.setting != "network"}
+    return [
+        names.get(each.name, each.name)
+        for each in dataclasses.fields(Settings)
+        if each.name not in reloadable and getattr(old, each.name) != getattr(new, each.name)
+    ]
 
 
 def split_options(words: Iterable[str]) -> list[str]:
@@ -172,20 +241,19 @@ def split_options(words: Iterable[str]) -> list[str]:
             if match is None:
                 raise CommandError(f"option {word[at:]}: a quote is not closed", Exit.USAGE)
             name, equals, value = match[1].replace('"', "").partition("=")
-            options.append(name + equals + (os.path.abspath(value) if name in _PATHS else value))
+            if value and name in _BY_NAME and _BY_NAME[name].is_path:
+                value = os.path.abspath(value)
+            options.append(name + equals + value)
             at = match.end()
     return [option for option in options if option]
-
-
-def _is_ignored(option: str) -> bool:
-    return option in _IGNORED_OPTIONS.split(",") or option.startswith(_IGNORED_PREFIXES)
 
 
 def parse_options(
     mountpoint: str,
     options: Iterable[str],
-    network: NetworkSettings = NetworkSettings(),
+    network: "NetworkSettings | None" = None,
     *,
+    host: str | None = None,
     source: str = "msfs",
     sloppy: bool = False,
     debug: bool = False,
@@ -193,51 +261,54 @@ def parse_options(
     """Settings from single options; a later one counts more.
 
     Args:
-        network: what the configuration says of other hosts.
+        network, host: what the configuration says of other hosts and of this one.
         source: for Settings.
         sloppy: unknown options are no error.
 
     Raises:
         CommandError: an option that is not known, lacks its value or makes no sense.
     """
-    limit_names = {each.name for each in dataclasses.fields(Limits)}
-    limits: dict[str, int] = {}
-    flags: dict[str, bool] = {}
-    network_words: dict[str, str] = {}
+    values: dict[str, Any] = {"host": host}
     kernel_options: set[str] = set()
-    busy_poll = Settings.busy_poll
-    make_directory = None
-    for option in options:
-        name, equals, value = option.partition("=")
-        if name in limit_names:
-            limits[name] = _number(name, value)
-        elif name == "busy_poll":
-            busy_poll = _number(name, value)
-        elif name in ("allow_other", "strict") and not equals:
-            flags[name] = True
-        elif name in ("host", "domain", "keyring") and value:
-            network_words[name] = value
-        elif name == _MAKE_DIRECTORY:
-            make_directory = _mode(name, value) if equals else _DIRECTORY_MODE
-        elif option in _KERNEL_OPTIONS.split(","):
-            kernel_options.add(option)
-        elif name in _REFUSED_OPTIONS:
-            raise CommandError(f"option {name}: {_REFUSED_OPTIONS[name]}", Exit.USAGE)
-        elif not (_is_ignored(option) or sloppy):
-            raise CommandError(f"unknown option: {option} (see msfs mount --help)", Exit.USAGE)
+    for each in options:
+        name, equals, text = each.partition("=")
+        option = _BY_NAME.get(name)
+        if option is not None:
+            values[name] = option.parsed(equals, text)
+        elif each in KERNEL_OPTIONS:
+            kernel_options.add(each)
+        elif name in REFUSED_OPTIONS:
+            raise CommandError(f"option {name}: {REFUSED_OPTIONS[name]}", Exit.USAGE)
+        elif not (each in IGNORED_OPTIONS or each.startswith(IGNORED_PREFIXES) or sloppy):
+            raise CommandError(f"unknown option: {each} (see msfs mount --help)", Exit.USAGE)
+    limits = {each.name for each in dataclasses.fields(Limits)} & set(values)
+    single = {each.name: each.setting for each in OPTIONS if each.setting not in ("", "limits")}
     try:
-        checked = Limits(**limits)
+        checked = Limits(**{name: values[name] for name in limits})
     except ValueError as error:
         raise CommandError(f"option {error}", Exit.USAGE) from None
+    given = {single[name]: value for name, value in values.items() if name in single}
+    given["network"] = _with_domain(network, values.get("domain"), values.get("keyring"))
     return Settings(
         mountpoint,
         source,
-        make_directory,
-        checked,
-        allow_other=flags.get("allow_other", False),
-        strict=flags.get("strict", False),
-        busy_poll=busy_poll,
-        network=_with_options(network, network_words),
+        limits=checked,
         debug=debug,
         kernel_options=frozenset(kernel_options),
+        **given,
     )
+
+
+def _with_domain(
+    network: "NetworkSettings | None", domain: str | None, keyring: str | None
+) -> "NetworkSettings | None":
+    """The configuration with what `-o domain=…,keyring=…` adds: the primary domain."""
+    if (domain is None) != (keyring is None):
+        raise CommandError("options domain and keyring need each other", Exit.USAGE)
+    if domain is None or keyring is None:
+        return network
+    from msfs_fuse.net.settings import DomainSettings, NetworkSettings
+
+    network = network or NetworkSettings()
+    others = (each for each in network.domains if fold(each.name) != fold(domain))
+    return dataclasses.replace(network, domains=(DomainSettings(domain, keyring), *others))

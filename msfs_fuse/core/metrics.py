@@ -11,7 +11,7 @@ description. So a new number needs one line in one place, and `.msfs/metrics` sh
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Literal, NamedTuple
 
 Kind = Literal["counter", "gauge"]
@@ -59,3 +59,14 @@ def metrics_of(numbers: Any, prefix: str = "") -> Iterator[Metric]:
                 each.metadata["kind"],
                 getattr(numbers, each.name),
             )
+
+
+def add_up(metrics: Iterable[Metric]) -> list[Metric]:
+    """One metric for each name and labels, with the sum of the values; each name in one piece."""
+    sums: dict[str, dict[frozenset[tuple[str, str]], Metric]] = {}
+    for each in metrics:
+        of_name = sums.setdefault(each.name, {})
+        key = frozenset(each.labels.items())
+        known = of_name.get(key)
+        of_name[key] = each if known is None else known._replace(value=known.value + each.value)
+    return [metric for of_name in sums.values() for metric in of_name.values()]

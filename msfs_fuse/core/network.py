@@ -1,12 +1,18 @@
 """What the file side needs to know of other hosts, so that it need not know the network."""
 
-from collections.abc import Iterable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Any, NamedTuple, Protocol
 
-from msfs_fuse.core.metrics import Metric
+from msfs_fuse.core.metrics import Metric, add_up
+from msfs_fuse.core.names import fold
 from msfs_fuse.core.slot import Sender
 
 CONNECTED = "connected"
+
+# Takes a message that has come from another host: the name of the slot as a path, the data, the
+# sender, and when it was sent in nanoseconds since 1970 by the sender's clock. The result is how
+# many slots took the message, and how many refused it.
+Deliver = Callable[[tuple[str, ...], bytes, Sender, int], tuple[int, int]]
 
 
 class Link(NamedTuple):
@@ -27,6 +33,28 @@ class Link(NamedTuple):
         return self.state == CONNECTED
 
 
+class HeardHost(NamedTuple):
+    """Another host that has been heard, as `.msfs/peers` shows it.
+
+    Attributes:
+        domain: where it was heard.
+        address: where its last message came from, for people.
+        age: how long ago that was, in seconds.
+    """
+
+    domain: str
+    host: str
+    address: str
+    age: float
+
+
+class Nursery(Protocol):
+    """What is used of trio.Nursery: the core imports no trio."""
+
+    async def start(self, task: Callable[..., Awaitable[object]], *args: Any) -> Any:
+        """Run a task, and return when it says that it is ready."""
+
+
 class Route(Protocol):
     """The way to a host or to all hosts of a domain, held by an open handle."""
 
@@ -42,10 +70,10 @@ class Route(Protocol):
         """
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
-        """Hand one message to the transports. Returns at once; nothing confirms receipt.
+        """Hand one message to the network. Returns at once; nothing confirms receipt.
 
         Args:
-            now: nanoseconds since the epoch.
+            now: nanoseconds since 1970.
 
         Raises:
             SlotError: EHOSTUNREACH for a host that has gone; ENOBUFS for a full send queue.
@@ -53,43 +81,85 @@ class Route(Protocol):
 
 
 class Router(Protocol):
-    """Names of hosts and domains to routes. Nothing in it waits."""
+    """One kind of network: names of hosts and domains to routes. Nothing but start() waits."""
 
     def route(self, name: str) -> Route | None:
-        """The way to a domain, `*`, or another host; None where there is none."""
+        """The way to a domain, `*`, or another host.
+
+        None where there is none, and for the name of this host, unless a domain has that name.
+        """
 
     def names(self) -> Sequence[str]:
-        """The domains of this host and the hosts that are alive in them."""
+        """The domains of this host and the hosts that are alive in them, without this one."""
 
-    def peers(self) -> str:
-        """What `.msfs/peers` shows."""
+    def heard(self) -> Iterable[HeardHost]:
+        """The hosts that `.msfs/peers` shows, in order."""
 
     def links(self) -> Sequence[Link]:
         """The connections to brokers."""
 
     def metrics(self) -> Iterable[Metric]:
-        """What has been counted."""
+        """What has been counted. A name may come more than once: such numbers are added up."""
+
+    def reload(self, settings: Any) -> None:
+        """Take what can change while mounted: keys, passwords and certificates.
+
+        What cannot be used is logged, and what there was stays.
+
+        Args:
+            settings: those of all networks as the configuration has them now, or None if it has
+                none any more. Only the network itself looks into them.
+        """
+
+    async def start(self, nursery: Nursery, deliver: Deliver) -> None:
+        """Carry messages, in tasks of that nursery, until it is cancelled. Returns when it listens.
+
+        Args:
+            deliver: takes what arrives for the slots of this host.
+
+        Raises:
+            OSError: it cannot listen; perhaps in an ExceptionGroup.
+        """
+
+    def close(self) -> None:
+        """Tell other hosts that this one goes. Called before the tasks are cancelled."""
 
 
-class NoRouter:
-    """A host without a domain: nothing is sent, nothing listens."""
+class Routers(Router):
+    """Several kinds of network as one, asked in this order. Without any, a host is by itself."""
+
+    def __init__(self, *routers: Router) -> None:
+        self._routers = routers
 
     def route(self, name: str) -> Route | None:
-        """None: there is no other host."""
-        return None
+        routes = (router.route(name) for router in self._routers)
+        return next((route for route in routes if route is not None), None)
 
     def names(self) -> Sequence[str]:
-        """None at all."""
-        return ()
+        names: dict[str, str] = {}
+        for router in self._routers:
+            for name in router.names():
+                names.setdefault(fold(name), name)
+        return list(names.values())
 
-    def peers(self) -> str:
-        """Nobody."""
-        return ""
+    def heard(self) -> Iterable[HeardHost]:
+        for router in self._routers:
+            yield from router.heard()
 
     def links(self) -> Sequence[Link]:
-        """None at all."""
-        return ()
+        return [link for router in self._routers for link in router.links()]
 
     def metrics(self) -> Iterable[Metric]:
-        """Nothing is counted."""
-        return ()
+        return add_up(metric for router in self._routers for metric in router.metrics())
+
+    def reload(self, settings: Any) -> None:
+        for router in self._routers:
+            router.reload(settings)
+
+    async def start(self, nursery: Nursery, deliver: Deliver) -> None:
+        for router in self._routers:
+            await router.start(nursery, deliver)
+
+    def close(self) -> None:
+        for router in self._routers:
+            router.close()

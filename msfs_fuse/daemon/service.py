@@ -1,6 +1,5 @@
 """A mount while it lives: one nursery that starts and stops everything."""
 
-import dataclasses
 import faulthandler
 import gc
 import logging
@@ -9,22 +8,18 @@ import signal
 import socket
 import time
 from collections.abc import AsyncIterator, Callable
-from typing import TYPE_CHECKING
 
 import trio
 
-from msfs_fuse.config.options import DomainSettings, NetworkSettings, Settings
+from msfs_fuse.config.options import changed_but_not_reloadable
+from msfs_fuse.config.settings import Settings
 from msfs_fuse.core.mailslots import Mailslots
-from msfs_fuse.core.network import NoRouter
+from msfs_fuse.core.network import Router, Routers
 from msfs_fuse.daemon.notify import notify, watchdog_interval
 from msfs_fuse.errors import CommandError
 from msfs_fuse.fuse.interpose import InterposeError
 from msfs_fuse.fuse.operations import Operations
 from msfs_fuse.fuse.session import MountError, Session
-
-if TYPE_CHECKING:
-    from msfs_fuse.net.router import DomainRouter
-    from msfs_fuse.net.transport import Transport
 
 log = logging.getLogger(__name__)
 
@@ -36,9 +31,6 @@ _PRIVATE_ROOT_MODE = 0o700
 # Handling a request leaves no reference cycles, so the collector has next to nothing to find, and
 # with a million messages queued each look at all of them would hold everybody up.
 _GC_THRESHOLDS = (50_000, 20, 100)
-
-# What a reload changes; keys, passwords and certificates are read again too.
-_RELOADED = ("limits", "strict")
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -54,12 +46,12 @@ class _Service:
         settings: Settings,
         reread: Callable[[], Settings],
         mail: Mailslots,
-        router: "DomainRouter | None",
+        router: Router,
     ) -> None:
         self._settings = settings
         self._reread = reread
         self._mail = mail
-        self._operations = Operations(mail, settings.mountpoint, router or NoRouter())
+        self._operations = Operations(mail, settings.mountpoint, router)
         self._router = router
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -88,20 +80,17 @@ class _Service:
     async def _serve(
         self, session: Session, signals: AsyncIterator[int], ready: Callable[[], None]
     ) -> None:
-        router = self._router
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey, signals, session, nursery.cancel_scope)
             await nursery.start(self._operations.replies.run_timeouts)
-            if router is not None:
-                await nursery.start(router.run, self._operations.exchange.deliver)
+            await self._router.start(nursery, self._operations.exchange.deliver)
             interval = watchdog_interval()
             if interval is not None:
                 nursery.start_soon(self._feed_watchdog, interval)
             ready()
             notify("READY=1", self._status())
             await session.serve()
-            if router is not None:
-                router.close()
+            self._router.close()
             nursery.cancel_scope.cancel()
 
     def _status(self) -> str:
@@ -145,79 +134,23 @@ class _Service:
             log.error("the configuration stays as it was: %s", error)
             return
         self._operations.use_limits(settings.limits, strict=settings.strict)
-        if self._router is not None:
-            _reload_secrets(self._router, settings.network, self._settings.network)
-        later = [
-            each.name
-            for each in dataclasses.fields(settings)
-            if each.name not in _RELOADED
-            and getattr(settings, each.name) != getattr(self._settings, each.name)
-        ]
+        self._router.reload(settings.network)
+        later = changed_but_not_reloadable(self._settings, settings)
         log.info("read the configuration again")
         if later:
             log.warning("takes effect when mounted anew: %s", ", ".join(later))
 
 
-def _reload_secrets(router: "DomainRouter", new: NetworkSettings, old: NetworkSettings) -> None:
-    from msfs_fuse.net.keyring import KeyringError, load_keyring
+def _make_router(settings: Settings, host: str) -> Router:
+    """The way to other hosts. Where none are configured, nothing of the network is loaded."""
+    if settings.network is None:
+        return Routers()
+    from msfs_fuse.net.assembly import NetworkError, make_router
 
-    mounted = {domain.name for domain in old.domains}
-    for domain in new.domains:
-        if domain.name not in mounted:
-            continue
-        try:
-            router.use_keys(domain.name, load_keyring(domain.keyring))
-        except KeyringError as error:
-            log.error("domain %s keeps its keys: %s", domain.name, error)
-        else:
-            log.info("domain %s has read its keys", domain.name)
-        router.reload(domain.name)
-
-
-def _make_router(network: NetworkSettings, host: str) -> "DomainRouter | None":
-    """The way to other hosts; None without a domain, and then nothing of it is even loaded."""
-    if not network.domains:
-        return None
-    from msfs_fuse.net.domain import Domain
-    from msfs_fuse.net.keyring import KeyringError, load_keyring
-    from msfs_fuse.net.mqtt.dial import CredentialsError
-    from msfs_fuse.net.router import DomainRouter, Member
-
-    members = []
-    for settings in network.domains:
-        try:
-            transports = _make_transports(settings, host)
-            keyring = load_keyring(settings.keyring)
-            domain = Domain(settings.name, host, keyring, time.time_ns() // 1_000_000)
-        except (KeyringError, CredentialsError, ValueError) as error:
-            raise CommandError(f"domain {settings.name}: {error}") from None
-        members.append(Member(domain, transports))
-    return DomainRouter(host, members)
-
-
-def _make_transports(settings: DomainSettings, host: str) -> "list[Transport]":
-    """What carries a domain's messages; only what it uses is loaded."""
-    transports: list[Transport] = []
-    if settings.udp:
-        from msfs_fuse.net.udp.transport import UdpTransport
-
-        udp = UdpTransport(
-            settings.name,
-            port=settings.port,
-            peers=settings.peers,
-            interfaces=settings.interfaces,
-            use_multicast=settings.multicast,
-        )
-        transports.append(udp)
-    if settings.brokers:
-        from msfs_fuse.net.mqtt.dial import load_credentials
-        from msfs_fuse.net.mqtt.transport import MqttTransport
-
-        transports += (
-            MqttTransport(settings.name, host, broker, load_credentials(broker))
-            for broker in settings.brokers
-        )
-    return transports
+    try:
+        return make_router(settings.network, host)
+    except NetworkError as error:
+        raise CommandError(str(error)) from None
 
 
 def run(settings: Settings, reread: Callable[[], Settings], ready: Callable[[], None]) -> None:
@@ -231,8 +164,8 @@ def run(settings: Settings, reread: Callable[[], Settings], ready: Callable[[], 
         CommandError: it could not be mounted, or the network not be used.
     """
     faulthandler.register(signal.SIGUSR1)
-    host = settings.network.host or socket.gethostname().partition(".")[0]
-    router = _make_router(settings.network, host)
+    host = settings.host or socket.gethostname().partition(".")[0]
+    router = _make_router(settings, host)
     mail = Mailslots(
         settings.limits,
         host=host,

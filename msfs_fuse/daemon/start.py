@@ -1,45 +1,18 @@
-"""`msfs mount`: checks before, the step into the background, the log."""
+"""How a daemon starts: what is checked before, and the step into the background."""
 
-import contextlib
 import errno
 import logging
-import logging.handlers
 import os
 import sys
 from collections.abc import Callable
 
-from msfs_fuse.config.options import FILESYSTEM_TYPE, Settings
+from msfs_fuse.config.settings import Settings
+from msfs_fuse.daemon.log import Log
 from msfs_fuse.errors import CommandError, Exit
-from msfs_fuse.mounts import detach, is_alive, mount_at
+from msfs_fuse.hostinfo import FUSE_CONF, request_timeouts, user_allows_other
+from msfs_fuse.mounts import FILESYSTEM_TYPE, detach, is_alive, mount_at
 
 log = logging.getLogger(__name__)
-
-_SYSLOG_SOCKET = "/dev/log"
-_FUSE_CONF = "/etc/fuse.conf"
-_REQUEST_TIMEOUTS = ("default_request_timeout", "max_request_timeout")
-
-# sd-daemon(3): the priority in front of a line that goes to the journal.
-_JOURNAL_PRIORITIES = {"DEBUG": 7, "INFO": 6, "WARNING": 4, "ERROR": 3, "CRITICAL": 2}
-
-
-def user_allows_other() -> bool:
-    """Whether a user who is not root may mount with allow_other."""
-    try:
-        with open(_FUSE_CONF) as file:
-            return any(line.strip() == "user_allow_other" for line in file)
-    except OSError:
-        return False
-
-
-def request_timeouts() -> dict[str, int]:
-    """The kernel's limits in seconds on how old a FUSE request may get, where there are any."""
-    found = {}
-    for name in _REQUEST_TIMEOUTS:
-        with contextlib.suppress(OSError, ValueError), open(f"/proc/sys/fs/fuse/{name}") as file:
-            seconds = int(file.read())
-            if seconds:
-                found[name] = seconds
-    return found
 
 
 def prepare(settings: Settings) -> None:
@@ -53,7 +26,7 @@ def prepare(settings: Settings) -> None:
         raise CommandError("there is no /dev/fuse: load the kernel's fuse module (modprobe fuse)")
     if settings.allow_other and os.geteuid() != 0 and not user_allows_other():
         raise CommandError(
-            f"allow_other needs the line user_allow_other in {_FUSE_CONF}; "
+            f"allow_other needs the line user_allow_other in {FUSE_CONF}; "
             "ask the administrator, or mount without it"
         )
     _repair(path)
@@ -81,48 +54,6 @@ def _repair(path: str) -> None:
     print(f"msfs: took away the dead mount at {path}", file=sys.stderr, flush=True)
 
 
-class _JournalFormatter(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        priority = _JOURNAL_PRIORITIES[record.levelname]
-        return "\n".join(f"<{priority}>{line}" for line in super().format(record).splitlines())
-
-
-def _logs_to_journal() -> bool:
-    """Whether stderr is the stream of systemd.exec(5). A shell may have inherited its name."""
-    try:
-        stderr = os.fstat(2)
-    except OSError:
-        return False
-    return os.environ.get("JOURNAL_STREAM") == f"{stderr.st_dev}:{stderr.st_ino}"
-
-
-def _configure_log(*, background: bool, debug: bool) -> None:
-    """Log to stderr, with priorities if that is the journal; in the background to syslog."""
-    handler: logging.Handler
-    form = "%(name)s: %(message)s"
-    if background and os.path.exists(_SYSLOG_SOCKET):
-        handler = logging.handlers.SysLogHandler(_SYSLOG_SOCKET)
-        handler.ident = "msfs: "
-        handler.setFormatter(logging.Formatter(form))
-    elif background:
-        handler = logging.NullHandler()
-    else:
-        handler = logging.StreamHandler()
-        handler.setFormatter(
-            _JournalFormatter(form)
-            if _logs_to_journal()
-            else logging.Formatter("%(asctime)s %(levelname)s %(message)s")
-        )
-    logging.basicConfig(level=logging.DEBUG if debug else logging.INFO, handlers=[handler])
-    for name, seconds in request_timeouts().items():
-        log.warning(
-            "fs.fuse.%s is %d: the kernel will end this mount when a read has waited that long; "
-            "set it to 0 or give the slots a shorter read_timeout",
-            name,
-            seconds,
-        )
-
-
 Reread = Callable[[], Settings]
 
 
@@ -145,8 +76,15 @@ def _serve(
     # get ready, do without FUSE.
     from msfs_fuse.daemon import service
 
-    _configure_log(background=background, debug=settings.debug)
-    service.run(settings, reread, ready)
+    with Log(background=background, debug=settings.debug):
+        for name, seconds in request_timeouts().items():
+            log.warning(
+                "fs.fuse.%s is %d: the kernel will end this mount when a read has waited that "
+                "long; set it to 0 or give the slots a shorter read_timeout",
+                name,
+                seconds,
+            )
+        service.run(settings, reread, ready)
 
 
 def run_in_background(settings: Settings, reread: Reread) -> int:

@@ -69,6 +69,13 @@ def status(mail: Mailslots, mountpoint: str, router: Router) -> Callable[[], byt
     return render
 
 
+def peers(router: Router) -> str:
+    """The hosts that were heard: a line of headings, then one line for each. Tabs in between."""
+    rows = [("DOMAIN", "HOST", "ADDRESS", "HEARD")]
+    rows += ((*heard[:3], f"{heard.age:.0f}") for heard in router.heard())
+    return "".join("{}\t{}\t{}\t{}\n".format(*row) for row in rows)
+
+
 def control_directory(
     mail: Mailslots, mountpoint: str, router: Router, now: int
 ) -> ControlDirectory:
@@ -80,7 +87,7 @@ def control_directory(
     )
     contents = {
         "metrics": metrics(mail, router),
-        "peers": lambda: router.peers().encode(),
+        "peers": lambda: peers(router).encode(),
         "status": status(mail, mountpoint, router),
     }
     for name, content in contents.items():

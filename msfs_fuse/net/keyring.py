@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 from msfs_fuse.core.names import fold
-from msfs_fuse.net.private_file import PrivateFileError, read_private_file
+from msfs_fuse.net.private_file import PrivateFileError, SecretError, read_private_file
 
 KEY_SIZE = 32
 
@@ -34,7 +34,7 @@ def _information(domain: str) -> bytes:
     return _CONTEXT + fold(domain).encode() + b"\x01"
 
 
-class KeyringError(Exception):
+class KeyringError(SecretError):
     """A keyring that cannot be used, or a change that makes no sense; the message says why."""
 
 
@@ -121,7 +121,7 @@ class Keyring:
         return Keyring(tuple(each for each in self.keys if each != key))
 
     def _find(self, fingerprint: str) -> Key:
-        found = [key for key in self.keys if key.fingerprint == fingerprint.lower()]
+        found = [key for key in self.keys if key.fingerprint == fold(fingerprint)]
         if len(found) != 1:
             raise KeyringError(f"there is no key {fingerprint} in it")
         return found[0]

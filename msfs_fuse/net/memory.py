@@ -1,10 +1,18 @@
 """A network in memory: the same promises as the real transports, for tests and for trying out."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 import trio
 
-from msfs_fuse.net.transport import QueueFull, Receiver, Transport, Unreachable
+from msfs_fuse.core.metrics import Metric, metrics_of
+from msfs_fuse.net.transport import (
+    METRICS_PREFIX,
+    QueueFull,
+    Receiver,
+    SendCounts,
+    Transport,
+    Unreachable,
+)
 from msfs_fuse.net.ways import Ways
 
 
@@ -33,7 +41,7 @@ class MemoryTransport(Transport):
         self._wire = wire
         self._address = address
         self._ways = Ways[str]()
-        self._counts = {"sent": 0, "send_queue_full": 0}
+        self._counts = SendCounts()
         self._in: trio.MemorySendChannel[tuple[bytes, str]]
         self._in, self._out = trio.open_memory_channel(queue_size)
 
@@ -58,9 +66,9 @@ class MemoryTransport(Transport):
         try:
             other._in.send_nowait((datagram, self._address))
         except trio.WouldBlock:
-            self._counts["send_queue_full"] += 1
+            self._counts.send_queue_full += 1
             raise QueueFull from None
-        self._counts["sent"] += 1
+        self._counts.sent += 1
 
     def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
         is_new = epoch not in self._ways
@@ -73,8 +81,8 @@ class MemoryTransport(Transport):
     def forget(self, epoch: bytes) -> None:
         self._ways.remove(epoch)
 
-    def counts(self) -> dict[str, int]:
-        return dict(self._counts)
+    def metrics(self) -> Iterable[Metric]:
+        return metrics_of(self._counts, METRICS_PREFIX)
 
     async def run(
         self, receiver: Receiver, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

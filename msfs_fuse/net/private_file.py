@@ -7,6 +7,10 @@ import stat
 _MAX_SIZE = 64 * 1024
 
 
+class SecretError(Exception):
+    """A key, password or certificate that cannot be used; the message names it and says why."""
+
+
 class PrivateFileError(Exception):
     """A file that cannot be used, and why; the message does not name it."""
 

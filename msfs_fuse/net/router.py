@@ -4,23 +4,30 @@ import errno
 import logging
 import random
 import time
-from collections import Counter, OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
 import trio
 
 from msfs_fuse.core.errors import SlotError
-from msfs_fuse.core.metrics import Metric
+from msfs_fuse.core.metrics import Metric, counter, metrics_of
 from msfs_fuse.core.names import fold
-from msfs_fuse.core.network import Link, Route, Router
+from msfs_fuse.core.network import Deliver, HeardHost, Link, Nursery, Route, Router
 from msfs_fuse.core.slot import Sender
 from msfs_fuse.net.datagram import Kind, Message, Reason, Refused, Scope, slot_name
 from msfs_fuse.net.domain import Domain, Opened
-from msfs_fuse.net.keyring import Keyring
+from msfs_fuse.net.keyring import KeyringError, load_keyring
 from msfs_fuse.net.presence import HELLO_INTERVAL, JITTER, Peer, Peers
-from msfs_fuse.net.transport import QueueFull, Receiver, Transport, Unreachable
+from msfs_fuse.net.settings import NetworkSettings
+from msfs_fuse.net.transport import (
+    METRICS_PREFIX,
+    QueueFull,
+    Receiver,
+    Transport,
+    Unreachable,
+)
 
 log = logging.getLogger(__name__)
 
@@ -35,8 +42,13 @@ _LOG_SOURCES = 256
 # Our own datagrams and second copies come with multicast, at all times.
 _EVERYDAY = (Reason.OWN, Reason.REPLAYED)
 
-# path, data, sender, when it was sent (nanoseconds): how many slots took it, how many refused.
-Deliver = Callable[[tuple[str, ...], bytes, Sender, int], tuple[int, int]]
+
+@dataclass
+class _ArrivalCounts:
+    received: int = counter("Datagrams of other members, each counted once.")
+    delivered: int = counter("Messages from other hosts put in a slot.")
+    no_slot: int = counter("Messages from other hosts for a slot that this one has not.")
+    slot_refused: int = counter("Messages from other hosts that a slot did not take.")
 
 
 class _Complaints:
@@ -134,10 +146,8 @@ class DomainRouter(Router, Receiver):
         self._by_transport = {each: member for member in members for each in member.transports}
         self._deliver: Deliver = lambda path, data, sender, sent_at: (0, 0)
         self._clock = clock
-        self._counts: Counter[str] = Counter(
-            {"received": 0, "delivered": 0, "no_slot": 0, "slot_refused": 0}
-        )
-        self._drops: Counter[str] = Counter(dict.fromkeys(map(str, Reason), 0))
+        self._counts = _ArrivalCounts()
+        self._drops = dict.fromkeys(Reason, 0)
         self._complaints = _Complaints()
         self._hello = trio.Event()
 
@@ -162,38 +172,28 @@ class DomainRouter(Router, Receiver):
         hidden = {fold(self._host), *map(fold, domains)}
         return [*domains, *(host for name, host in hosts.items() if name not in hidden)]
 
-    def peers(self) -> str:
+    def heard(self) -> Iterable[HeardHost]:
         now = trio.current_time()
-        rows = [("DOMAIN", "HOST", "ADDRESS", "HEARD")]
-        rows += (
-            (member.domain.name, peer.host, str(peer.source), f"{now - peer.heard_at:.0f}")
-            for member in self._members
-            for peer in sorted(member.peers, key=lambda each: fold(each.host))
-        )
-        return "".join("{}\t{}\t{}\t{}\n".format(*row) for row in rows)
+        for member in self._members:
+            for peer in sorted(member.peers, key=lambda each: fold(each.host)):
+                age = now - peer.heard_at
+                yield HeardHost(member.domain.name, peer.host, str(peer.source), age)
 
     def links(self) -> Sequence[Link]:
         links = (transport.link() for transport in self._by_transport)
         return [link for link in links if link is not None]
 
-    def counts(self) -> Mapping[str, int]:
-        counts = dict(self._counts)
+    def metrics(self) -> Iterable[Metric]:
+        yield from metrics_of(self._counts, METRICS_PREFIX)
         for transport in self._by_transport:
-            for name, value in transport.counts().items():
-                counts[name] = counts.get(name, 0) + value
-        return counts
-
-    def drops(self) -> Mapping[str, int]:
-        return self._drops
-
-    def metrics(self) -> Iterator[Metric]:
-        for name, value in self.counts().items():
-            yield Metric(f"network_{name}", name, "counter", value)
+            yield from transport.metrics()
         for link in self.links():
             labels = {"domain": link.domain, "url": link.url}
-            yield Metric("network_link_up", "Whether it is up.", "gauge", link.is_up, labels)
-        for reason, value in self._drops.items():
-            yield Metric("network_dropped", "Dropped.", "counter", value, {"reason": reason})
+            name = f"{METRICS_PREFIX}link_up"
+            yield Metric(name, "Whether the broker is there.", "gauge", link.is_up, labels)
+        for reason, number in self._drops.items():
+            name = f"{METRICS_PREFIX}dropped"
+            yield Metric(name, "Datagrams dropped.", "counter", number, {"reason": reason.value})
 
     def send(self, transports: Sequence[Transport], send: Callable[[Transport], None]) -> None:
         """Send by every transport; one that can is enough.
@@ -248,7 +248,7 @@ class DomainRouter(Router, Receiver):
             if self._complaints.is_due(source):
                 log.info("dropped a datagram from %s: %s", source, refused.reason)
             return False
-        self._counts["received"] += 1
+        self._counts.received += 1
         if opened.kind is Kind.BYE:
             self._gone(member, opened.epoch, "has left")
             return True
@@ -264,9 +264,9 @@ class DomainRouter(Router, Receiver):
             message.sender,
             message.sent_at * _NANOSECONDS_PER_MILLISECOND,
         )
-        self._counts["delivered"] += slots
-        self._counts["slot_refused"] += refused
-        self._counts["no_slot"] += not slots and not refused
+        self._counts.delivered += slots
+        self._counts.slot_refused += refused
+        self._counts.no_slot += not slots and not refused
 
     def _note_alive(
         self, member: Member, transport: Transport, opened: Opened, source: Hashable
@@ -315,14 +315,22 @@ class DomainRouter(Router, Receiver):
         except (Unreachable, QueueFull) as error:
             log.debug("presence not sent: %r", error)
 
-    def use_keys(self, name: str, keyring: Keyring) -> None:
-        """Take another keyring for a domain."""
-        self._by_name[fold(name)].domain.use_keys(keyring)
+    def reload(self, settings: NetworkSettings | None) -> None:
+        for each in settings.domains if settings is not None else ():
+            member = self._by_name.get(fold(each.name))
+            if member is None:
+                continue
+            try:
+                member.domain.use_keys(load_keyring(each.keyring))
+            except KeyringError as error:
+                log.error("domain %s keeps its keys: %s", each.name, error)
+            else:
+                log.info("domain %s has read its keys", each.name)
+            for transport in member.transports:
+                transport.reload()
 
-    def reload(self, name: str) -> None:
-        """Have the transports of a domain read their secrets again."""
-        for transport in self._by_name[fold(name)].transports:
-            transport.reload()
+    async def start(self, nursery: Nursery, deliver: Deliver) -> None:
+        await nursery.start(self.run, deliver)
 
     async def run(
         self, deliver: Deliver, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

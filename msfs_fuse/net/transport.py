@@ -1,11 +1,23 @@
 """What carries sealed datagrams. It neither opens them nor knows what is in them."""
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from typing import Protocol
 
 import trio
 
+from msfs_fuse.core.metrics import Metric, counter
 from msfs_fuse.core.network import Link
+
+METRICS_PREFIX = "network_"
+
+
+@dataclass
+class SendCounts:
+    """What every transport counts of the datagrams that it is given."""
+
+    sent: int = counter("Datagrams handed to the kernel.")
+    send_queue_full: int = counter("Datagrams refused for a full send queue.")
 
 
 class Unreachable(Exception):
@@ -99,8 +111,8 @@ class Transport(Protocol):
         """The state of its connection; None for a transport that has none."""
         return None
 
-    def counts(self) -> dict[str, int]:
-        """What has happened since the start, by name."""
+    def metrics(self) -> Iterable[Metric]:
+        """What it has counted since the start. Transports may count under the same name."""
 
     async def run(
         self, receiver: Receiver, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED

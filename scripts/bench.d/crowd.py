@@ -19,8 +19,8 @@ import trio
 from msfs_fuse.core.slot import Sender
 from msfs_fuse.net.domain import Domain
 from msfs_fuse.net.keyring import load_keyring
-from msfs_fuse.net.mqtt.dial import Credentials
-from msfs_fuse.net.mqtt.settings import Address, Broker
+from msfs_fuse.net.mqtt.dial import Login
+from msfs_fuse.net.mqtt.settings import BrokerSettings
 from msfs_fuse.net.mqtt.transport import MqttTransport
 from msfs_fuse.net.router import DomainRouter, Member
 
@@ -42,12 +42,12 @@ class Crowd:
 
     def __init__(self, first: int, count: int, url: str, keyring: str) -> None:
         keys = load_keyring(keyring)
-        broker = Broker(url, Address.parse(url), keepalive=60.0, connect_timeout=30.0)
+        broker = BrokerSettings(url=url, keepalive=60.0, connect_timeout=30.0)
         self._empty = memory()
         self.routers = []
         for number in range(first, first + count):
             name = f"host{number}"
-            transport = MqttTransport(DOMAIN, name, broker, Credentials(None, None, None))
+            transport = MqttTransport(DOMAIN, name, broker, Login(None, None, None))
             domain = Domain(DOMAIN, name, keys, time.time_ns() // 1_000_000)
             self.routers.append(DomainRouter(name, [Member(domain, [transport])]))
         self._got: dict[bytes, int] = {}
@@ -99,7 +99,12 @@ class Crowd:
                     route.send(("bench",), number.encode(), SENDER, time.time_ns())
 
     def _received(self) -> int:
-        return sum(router.counts()["received"] for router in self.routers)
+        return sum(
+            metric.value
+            for router in self.routers
+            for metric in router.metrics()
+            if metric.name == "network_received"
+        )
 
 
 def main() -> None:

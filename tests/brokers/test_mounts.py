@@ -137,8 +137,8 @@ def test_who_is_killed_is_missed_at_once_and_who_leaves_too(tmp_path: Path) -> N
         wait_until(lambda: not sees(ada, "bob"), 2)
         stop(cyd)
         wait_until(lambda: not sees(ada, "cyd"), 2)
-        assert "is lost" in ada.log.read_text()
-        assert "has left" in ada.log.read_text()
+        wait_until(lambda: "is lost" in ada.log.read_text())
+        wait_until(lambda: "has left" in ada.log.read_text())
 
 
 @pytest.mark.skipif(not is_root(), reason="needs network namespaces")

@@ -274,6 +274,22 @@ def test_status(slot: Mount) -> None:
     assert facts["slots"] == 1
     assert facts["pid"] == slot.daemon.pid
     assert facts["mountpoint"] == str(slot.path)
+    assert facts["strict"] is False
+
+
+def test_switches_are_booleans_in_json(slot: Mount) -> None:
+    facts = json.loads(msfs(slot, "info", "a", "--json").stdout)
+    assert facts["network"] is True
+    slot.set_attribute("a", "network", "off")
+    assert json.loads(msfs(slot, "info", "a", "--json").stdout)["network"] is False
+
+
+def test_peers_without_a_domain(mount: Mount) -> None:
+    result = msfs(mount, "peers")
+    assert (result.returncode, result.stdout) == (Exit.OK, "")
+    assert "no domain is configured" in result.stderr
+    result = msfs(mount, "peers", "--json")
+    assert (result.returncode, result.stdout, result.stderr) == (Exit.OK, "[]\n", "")
 
 
 # ---- the mount, and errors of every command ----
@@ -308,6 +324,16 @@ def test_the_option_goes_before_the_environment(mount_with: MountFactory) -> Non
     first, second = mount_with(), mount_with()
     assert f"{first.path}\n" in msfs(first, "status").stdout
     assert f"{second.path}\n" in msfs(first, "status", "--mount", second.path).stdout
+
+
+def test_the_option_may_come_first(mount_with: MountFactory) -> None:
+    first, second = mount_with(), mount_with()
+    assert f"{second.path}\n" in msfs(first, "--mount", second.path, "status").stdout
+    words = ("--mount", second.path, "status", "--mount", first.path)
+    assert f"{first.path}\n" in msfs(second, *words).stdout
+    result = msfs(first, "--mount", first.path, "doctor")
+    assert "--mount is of no use to this command" in refusal(result)
+    assert result.returncode == Exit.USAGE
 
 
 def test_a_directory_that_is_no_mount(mount: Mount, tmp_path: Path) -> None:

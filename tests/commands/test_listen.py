@@ -5,8 +5,10 @@ import json
 import os
 import signal
 import subprocess
+import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
@@ -124,6 +126,37 @@ def test_the_largest_message_is_one_message(mount: Mount) -> None:
     client = write(mount, "a", b"x" * 65536, b"y")
     assert msfs(mount, "listen", "a", "-n", 2).stdout == "x" * 65536 + "\ny\n"
     os.close(client)
+
+
+# ---- when its slots are there ----
+
+
+def test_it_returns_when_the_slots_are_there(mount: Mount, tmp_path: Path) -> None:
+    """Each time: a script that goes on finds them."""
+    for number in range(5):
+        output = tmp_path / f"output{number}"
+        with output.open("wb") as file:
+            listen = [*MSFS, "listen", "--mount", str(mount.path), "-b", "-n", "1", "a", "b"]
+            subprocess.run(listen, stdout=file, check=True, timeout=TIMEOUT)
+        for slot in ("a", "b"):
+            os.close(os.open(mount / slot, os.O_WRONLY))
+        (mount / "a").write_bytes(b"hello")
+        wait_until(lambda output=output: output.read_bytes() == b"hello\n")  # type: ignore[misc]
+        wait_until(lambda: mount.status()["slots"] == "0")
+
+
+def test_a_slot_that_cannot_be_served_is_told_before_it_returns(mount: Mount) -> None:
+    with listening(mount):
+        assert "has a server already" in refusal(msfs(mount, "listen", "-b", "a"))
+
+
+def test_a_person_is_told(mount: Mount) -> None:
+    listen = [*MSFS, "listen", "--mount", str(mount.path), "a", "-t", "0.2"]
+    terminal = f"import pty; pty.spawn({listen!r})"
+    done = subprocess.run(
+        [sys.executable, "-c", terminal], capture_output=True, timeout=TIMEOUT, check=True
+    )
+    assert done.stdout == b"msfs: listening at a (Ctrl-C ends)\r\n"
 
 
 # ---- when it ends ----

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 from msfs_fuse.config.file import Configuration, read_configuration, read_settings
-from msfs_fuse.config.options import DomainSettings, NetworkSettings, parse_options, split_options
+from msfs_fuse.config.options import parse_options, split_options
 from msfs_fuse.errors import CommandError, Exit
+from msfs_fuse.net.fields import FilePath
 from msfs_fuse.net.keyring import load_keyring
-from msfs_fuse.net.mqtt.settings import Address, Broker
+from msfs_fuse.net.mqtt.settings import BrokerAddress, BrokerSettings
+from msfs_fuse.net.settings import DomainSettings, NetworkSettings
+from msfs_fuse.net.udp.settings import UdpSettings
 from tests.support.broker import Authority
 from tests.support.processes import msfs
 
@@ -37,6 +40,12 @@ def configure(directory: Path, text: str, name: str = "msfs.toml") -> str:
     return str(path)
 
 
+def domains_of(path: str) -> tuple[DomainSettings, ...]:
+    network = read_configuration(path).network
+    assert network is not None
+    return network.domains
+
+
 def complaint(path: str) -> str:
     with pytest.raises(CommandError) as caught:
         read_configuration(path)
@@ -44,24 +53,20 @@ def complaint(path: str) -> str:
 
 
 def test_all_that_it_can_say(tmp_path: Path) -> None:
-    assert read_configuration(configure(tmp_path, GOOD)).network == NetworkSettings(
-        "build7",
-        (
-            DomainSettings(
-                "corp",
-                str(tmp_path / "corp.keys"),
-                port=4425,
-                peers=("build8", "10.0.0.9:4425", "[fd00::9]:1"),
-                interfaces=("eth0",),
-                multicast=False,
-            ),
-            DomainSettings("lab", "/keys/lab"),
-        ),
+    udp = UdpSettings(
+        port=4425,
+        peers=("build8", "10.0.0.9:4425", "[fd00::9]:1"),
+        interfaces=("eth0",),
+        multicast=False,
     )
+    corp = DomainSettings("corp", str(tmp_path / "corp.keys"), (udp,))
+    lab = DomainSettings("lab", "/keys/lab", (UdpSettings(),))
+    configuration = read_configuration(configure(tmp_path, GOOD))
+    assert configuration == Configuration("build7", NetworkSettings((corp, lab)))
 
 
 def test_an_empty_file_is_no_network(tmp_path: Path) -> None:
-    assert read_configuration(configure(tmp_path, "")) == Configuration(NetworkSettings())
+    assert read_configuration(configure(tmp_path, "")) == Configuration()
 
 
 def test_drop_ins_come_after_in_order(tmp_path: Path) -> None:
@@ -69,7 +74,7 @@ def test_drop_ins_come_after_in_order(tmp_path: Path) -> None:
     for name in ("20-c", "10-b"):
         configure(tmp_path, f'[domain.{name[3:]}]\nkeyring = "k"', f"msfs.toml.d/{name}.toml")
     configure(tmp_path, "nonsense", "msfs.toml.d/ignored.txt")
-    domains = read_configuration(path).network.domains
+    domains = domains_of(path)
     assert [domain.name for domain in domains] == ["a", "b", "c"]
     assert domains[1].keyring == str(tmp_path / "msfs.toml.d/k")
     bad = configure(tmp_path, '\n[domain.A]\nkeyring = "k"', "msfs.toml.d/30.toml")
@@ -91,7 +96,7 @@ def test_drop_ins_come_after_in_order(tmp_path: Path) -> None:
         ("[domain.x]\nkeyring = 'k'\nport = 0", 3, "port has to be a number"),
         ("[domain.x]\nkeyring = 'k'\nport = true", 3, "port has to be a number"),
         ("[domain.x]\nkeyring = 'k'\npeers = 'a'", 3, "peers has to be a list"),
-        ("[domain.x]\nkeyring = 'k'\npeers = ['a:b']", 3, "peers has to be a list"),
+        ("[domain.x]\nkeyring = 'k'\npeers = ['a:b']", 3, "peers: not HOST, HOST:PORT"),
         ("[domain.x]\nkeyring = 'k'\nmulticast = 1", 3, "multicast has to be true or false"),
         ("[domain.x]\nkeyring = 'k'\ninterfaces = [1]", 3, "interfaces has to be a list"),
         ("[domain]\nx.keyring = 'k'\nx.port = 'p'", 3, "port has to be a number"),
@@ -130,19 +135,19 @@ connect_timeout = 3
 
 
 def test_transports(tmp_path: Path) -> None:
-    corp, lab = read_configuration(configure(tmp_path, MQTT)).network.domains
-    assert corp.udp
-    assert not lab.udp
-    tls, plain = corp.brokers
+    corp, lab = domains_of(configure(tmp_path, MQTT))
+    udp, tls, plain = corp.transports
+    assert udp == UdpSettings()
+    assert isinstance(tls, BrokerSettings)
+    assert tls.address == BrokerAddress("mqtts", "broker.example", 8883, "")
     assert (tls.ca, tls.cert, tls.key) == (f"{tmp_path}/ca.pem", f"{tmp_path}/me.crt", "/keys/me")
-    assert plain == Broker("mqtt://[::1]:1884", Address("mqtt", "::1", 1884, ""))
-    assert lab.brokers == (
-        Broker(
-            "mqtt+unix:///run/broker.sock",
-            Address("mqtt+unix", "", 0, "/run/broker.sock"),
+    assert plain == BrokerSettings(url="mqtt://[::1]:1884")
+    assert lab.transports == (
+        BrokerSettings(
+            url="mqtt+unix:///run/broker.sock",
             prefix="a/b",
             user="build7",
-            password_file=f"{tmp_path}/secret",
+            password_file=FilePath(f"{tmp_path}/secret"),
             protocol="3.1.1",
             keepalive=2.5,
             connect_timeout=3.0,
@@ -198,11 +203,13 @@ def test_mount_options_make_the_primary_domain() -> None:
     settings = parse_options(
         "/mnt",
         split_options(["domain=corp,keyring=/keys/corp", "host=me"]),
-        NetworkSettings("you", (lab,)),
+        NetworkSettings((lab,)),
+        host="you",
     )
-    assert settings.network == NetworkSettings("me", (DomainSettings("corp", "/keys/corp"), lab))
-    again = parse_options("/mnt", ["domain=LAB", "keyring=/other"], NetworkSettings(None, (lab,)))
-    assert again.network.domains == (DomainSettings("LAB", "/other"),)
+    assert settings.host == "me"
+    assert settings.network == NetworkSettings((DomainSettings("corp", "/keys/corp"), lab))
+    again = parse_options("/mnt", ["domain=LAB", "keyring=/other"], NetworkSettings((lab,)))
+    assert again.network == NetworkSettings((DomainSettings("LAB", "/other"),))
 
 
 @pytest.mark.parametrize("words", ["domain=x", "keyring=x", "domain=a b,keyring=x", "host=a/b"])
@@ -266,7 +273,7 @@ def test_mount_options_in_the_configuration(tmp_path: Path) -> None:
     assert read_settings("/mnt", [f"config={path}"]).limits.max_messages == 5
 
 
-@pytest.mark.parametrize("option", ["ro", "host=x", "unknown", "max_bytes=x"])
+@pytest.mark.parametrize("option", ["ro", "host=x", "config=/x", "unknown", "max_bytes=x"])
 def test_mount_options_that_the_configuration_may_not_have(tmp_path: Path, option: str) -> None:
     path = configure(tmp_path, f'[mount]\noptions = ["{option}"]\n')
     assert complaint(path).startswith(f"{path}:2: ")

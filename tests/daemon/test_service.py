@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import force_unmount, is_mounted
-from tests.support.processes import SERVER, opened
+from tests.support.processes import SERVER, opened, wait_until
 
 TIMEOUT = 15.0
 
@@ -152,8 +152,8 @@ def test_a_broken_configuration_changes_nothing(tmp_path: Path) -> None:
         service.hear()
         service.reload('[mount]\noptions = ["nonsense"]\n')
         assert service.status()["max_waiting"] == "7"
-        log = (tmp_path / "log").read_text()
-        assert f"the configuration stays as it was: {service.config}:2: unknown option" in log
+        complaint = f"the configuration stays as it was: {service.config}:2: unknown option"
+        wait_until(lambda: complaint in (tmp_path / "log").read_text())
         service.reload('[mount]\noptions = ["max_waiting=9"]\n')
         assert service.status()["max_waiting"] == "9"
 

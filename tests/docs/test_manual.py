@@ -1,7 +1,6 @@
 """The manual pages and the example configuration tell all that there is, and nothing wrong."""
 
 import argparse
-import dataclasses
 import os
 import re
 import shutil
@@ -15,13 +14,20 @@ from msfs_fuse.commands import main as cli
 from msfs_fuse.commands import mount_helper
 from msfs_fuse.commands.listen import SENDER_FACTS
 from msfs_fuse.commands.mount_helper import MountExit
-from msfs_fuse.config import options as config
 from msfs_fuse.config.file import Configuration, read_configuration
-from msfs_fuse.config.options import DomainSettings, NetworkSettings, Settings, parse_options
-from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING, Limits
+from msfs_fuse.config.options import (
+    IGNORED_OPTIONS,
+    IGNORED_PREFIXES,
+    KERNEL_OPTIONS,
+    OPTIONS,
+    REFUSED_OPTIONS,
+    parse_options,
+)
+from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING
 from msfs_fuse.errors import CommandError, Exit
-from msfs_fuse.mounts import ENVIRONMENT
-from msfs_fuse.net.mqtt.settings import Broker
+from msfs_fuse.mounts import ENVIRONMENT, FILESYSTEM_TYPE
+from msfs_fuse.net.mqtt.settings import BrokerSettings
+from msfs_fuse.net.udp.settings import UdpSettings
 
 CHECKOUT = Path(__file__).parent.parent.parent
 INSTALLED = CHECKOUT / "scripts" / "install.d"
@@ -83,10 +89,10 @@ def commands_of(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentP
     return dict(commands.choices)
 
 
-def default(text: str) -> int:
+def default(text: str) -> str:
     match = re.search(r"Default: (\w+)\.", text)
     assert match is not None, text
-    return config._number("default", match[1])
+    return match[1]
 
 
 COMMANDS = commands_of(cli.build_parser())
@@ -117,23 +123,20 @@ def test_each_program_has_its_options(name: str, parser: argparse.ArgumentParser
 
 def test_each_mount_option() -> None:
     told = paragraphs(section(page("msfs.1"), "MOUNT OPTIONS"))
-    of_the_help = set(re.findall(r"^  ([\w.-]+)|,(\w+)(?==)", cli._MOUNT_OPTIONS, re.MULTILINE))
-    names = {first or second for first, second in of_the_help}
-    assert {"busy_poll", "keyring", "nosuid"} <= names
-    names |= {"config", config._MAKE_DIRECTORY, *config._KERNEL_OPTIONS.split(",")}
-    names |= {each.name for each in dataclasses.fields(Limits)}
-    assert names <= set(told)
-    for field in dataclasses.fields(Limits):
-        assert default(told[field.name]) == field.default, field.name
-    assert default(told["busy_poll"]) == Settings.busy_poll
+    assert {option.name for option in OPTIONS} | KERNEL_OPTIONS <= set(told)
+    for option in OPTIONS:
+        if option.value == "N":
+            assert option.default is not None
+            told_default = option.parse(default(told[option.name]))
+            assert told_default == option.parse(option.default), option.name
     assert f"at most {MESSAGE_SIZE_CEILING}." in told["max_message_size"]
 
 
 def test_each_option_that_is_ignored_or_refused() -> None:
     options = section(page("mount.msfs.8"), "MOUNT OPTIONS")
     words = set(re.findall(r"[\w.-]+=?", options))
-    assert {*config._IGNORED_OPTIONS.split(","), *config._IGNORED_PREFIXES} <= words
-    assert set(config._REFUSED_OPTIONS) <= set(paragraphs(options))
+    assert {*IGNORED_OPTIONS, *IGNORED_PREFIXES} <= words
+    assert set(REFUSED_OPTIONS) <= set(paragraphs(options))
 
 
 def test_each_exit_code() -> None:
@@ -191,7 +194,7 @@ def test_a_page_is_clean(name: str) -> None:
 
 def test_the_examples_of_fstab_are_good() -> None:
     text = section(page("mount.msfs.8"), "FSTAB AND THE SERVICE")
-    lines = re.findall(rf"^msfs +(\S+) +{config.FILESYSTEM_TYPE} +(\S+) +0 0$", text, re.MULTILINE)
+    lines = re.findall(rf"^msfs +(\S+) +{FILESYSTEM_TYPE} +(\S+) +0 0$", text, re.MULTILINE)
     assert len(lines) == 2
     for directory, options in lines:
         words = [each for each in options.split(",") if not each.startswith("config=")]
@@ -199,7 +202,7 @@ def test_the_examples_of_fstab_are_good() -> None:
 
 
 def test_the_example_configuration_changes_nothing() -> None:
-    assert read_configuration(str(EXAMPLE)) == Configuration(NetworkSettings())
+    assert read_configuration(str(EXAMPLE)) == Configuration()
 
 
 def test_the_example_configuration_has_each_key(tmp_path: Path) -> None:
@@ -207,15 +210,18 @@ def test_the_example_configuration_has_each_key(tmp_path: Path) -> None:
     text = re.sub(r"^#(?=\S)", "", EXAMPLE.read_text(), flags=re.MULTILINE)
     path = tmp_path / "msfs.toml"
     path.write_text(text)
-    network, options = read_configuration(str(path))
+    _, network, options = read_configuration(str(path))
+    assert network is not None
     assert options == ("strict", "max_bytes=1g")
     [domain] = network.domains
-    [broker] = domain.brokers
-    for told, kind in ((domain, DomainSettings), (broker, Broker)):
-        for field in dataclasses.fields(kind):
-            if field.name in ("port", "multicast", "prefix", "protocol", "keepalive"):
-                assert getattr(told, field.name) == field.default, field.name
-    assert broker.connect_timeout == Broker.connect_timeout
+    udp, broker = domain.transports
+    for told, default_of, fields in (
+        (udp, UdpSettings(), ("port", "multicast")),
+        (broker, BrokerSettings(url="mqtt://h"), ("prefix", "protocol", "keepalive")),
+        (broker, BrokerSettings(url="mqtt://h"), ("connect_timeout",)),
+    ):
+        for field in fields:
+            assert getattr(told, field) == getattr(default_of, field), field
     known: set[str] = set()
     for table in _UNKNOWN_KEYS.values():
         known |= known_keys(tmp_path, table)

@@ -191,9 +191,8 @@ def test_a_handler_that_raises_is_eio_and_no_more(mount_with: MountFactory, tmp_
     for attempt in (lambda: os.mkdir(mount / "directory"), lambda: os.read(server, 10)):
         with pytest.raises(OSError, match="Input/output error"):
             attempt()
-    log = mount.log.read_text()
-    assert log.count("RuntimeError: injected") == 2
-    assert log.count("Traceback") == 2
+    wait_until(lambda: mount.log.read_text().count("RuntimeError: injected") == 2)
+    assert mount.log.read_text().count("Traceback") == 2
     assert os.write(server, b"the mount lives") == 15
     os.close(server)
 

@@ -204,6 +204,7 @@ def test_names_that_are_no_text(mount: Mount, name: bytes) -> None:
     assert name in os.listdir(os.fsencode(mount.path))
     os.close(server)
     wait_until(lambda: mount.status()["messages_unread"] == "1")
+    wait_until(lambda: "unread\n" in mount.log.read_text())
     *_, line = mount.log.read_text().splitlines()
     assert line.isprintable()
     assert "INFO slot " in line

@@ -150,7 +150,7 @@ def test_what_dies_unread_is_counted_and_logged(mount: Mount) -> None:
         for _ in range(3):
             os.write(server, b"x")
     wait_until(lambda: mount.status()["messages_unread"] == "3")
-    assert "slot slot died with 3 messages unread" in mount.log.read_text()
+    wait_until(lambda: "slot slot died with 3 messages unread" in mount.log.read_text())
     assert mount.status()["bytes"] == "0"
 
 

@@ -2,12 +2,13 @@
 
 import re
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from msfs_fuse.core.names import fold
-from msfs_fuse.net.mqtt.settings import Address, is_prefix
+from msfs_fuse.net.mqtt.settings import BrokerAddress, BrokerSettings
 from msfs_fuse.net.mqtt.topics import Origin, Topics, escape, unescape
 from msfs_fuse.net.mqtt.transport import pause
 
@@ -78,15 +79,15 @@ def test_what_is_no_topic_of_ours(topic: str) -> None:
 @pytest.mark.parametrize(
     ("url", "expected"),
     [
-        ("mqtt://broker", Address("mqtt", "broker", 1883, "")),
-        ("mqtt://broker:1884/", Address("mqtt", "broker", 1884, "")),
-        ("mqtts://Broker.example", Address("mqtts", "broker.example", 8883, "")),
-        ("mqtts://[fd00::1]:1", Address("mqtts", "fd00::1", 1, "")),
-        ("mqtt+unix:///run/broker.sock", Address("mqtt+unix", "", 0, "/run/broker.sock")),
+        ("mqtt://broker", BrokerAddress("mqtt", "broker", 1883, "")),
+        ("mqtt://broker:1884/", BrokerAddress("mqtt", "broker", 1884, "")),
+        ("mqtts://Broker.example", BrokerAddress("mqtts", "broker.example", 8883, "")),
+        ("mqtts://[fd00::1]:1", BrokerAddress("mqtts", "fd00::1", 1, "")),
+        ("mqtt+unix:///run/broker.sock", BrokerAddress("mqtt+unix", "", 0, "/run/broker.sock")),
     ],
 )
-def test_urls(url: str, expected: Address) -> None:
-    assert Address.parse(url) == expected
+def test_urls(url: str, expected: BrokerAddress) -> None:
+    assert BrokerAddress.parse(url) == expected
 
 
 @pytest.mark.parametrize(
@@ -113,14 +114,21 @@ def test_urls(url: str, expected: Address) -> None:
 )
 def test_what_is_no_url(url: str, words: str) -> None:
     with pytest.raises(ValueError, match=words) as caught:
-        Address.parse(url)
+        BrokerAddress.parse(url)
     assert "secret" not in str(caught.value)
 
 
 @pytest.mark.parametrize(("text", "good"), [("ms1", True), ("a/B-1", True), ("", False)])
 def test_prefixes(text: str, good: bool) -> None:
+    def is_prefix(text: str) -> bool:
+        try:
+            msgspec.convert({"url": "mqtt://a", "prefix": text}, BrokerSettings)
+        except msgspec.ValidationError:
+            return False
+        return True
+
     assert is_prefix(text) == good
-    for bad in ("/", "#", "+", ".", " "):
+    for bad in ("/", "#", "+", ".", " ", "\n"):
         assert not is_prefix(text + bad)
 
 

@@ -10,8 +10,9 @@ from hypothesis import strategies as st
 
 from msfs_fuse.net.presence import EXPIRY, Peer, Peers
 from msfs_fuse.net.udp import multicast
-from msfs_fuse.net.udp.endpoint import Endpoint, split_host_and_port
+from msfs_fuse.net.udp.endpoint import Endpoint
 from msfs_fuse.net.udp.resolver import StaticPeers
+from msfs_fuse.net.udp.settings import split_host_and_port
 
 
 def test_who_is_silent_is_gone() -> None:

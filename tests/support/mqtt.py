@@ -10,26 +10,27 @@ import trio
 from msfs_fuse.core.slot import Sender
 from msfs_fuse.net.domain import Domain
 from msfs_fuse.net.keyring import Key, Keyring
-from msfs_fuse.net.mqtt.dial import load_credentials
-from msfs_fuse.net.mqtt.settings import Address, Broker
+from msfs_fuse.net.mqtt.dial import load_login
+from msfs_fuse.net.mqtt.settings import BrokerSettings
 from msfs_fuse.net.mqtt.transport import MqttTransport
 from msfs_fuse.net.router import DomainRouter, Member
 from msfs_fuse.net.transport import Transport
+from tests.support.counters import total
 
 KEYS = Keyring((Key(b"k" * 32),))
 SENDER = Sender("ignored", 1000, 42)
 PATIENCE = 5.0
 
 
-def broker_at(url: str, **options: Any) -> Broker:
+def broker_at(url: str, **options: Any) -> BrokerSettings:
     """A broker's settings."""
-    return Broker(url, Address.parse(url), **options)
+    return BrokerSettings(url=url, **options)
 
 
 def mqtt(host: str, url: str, **options: Any) -> MqttTransport:
     """A transport of that host by that broker."""
     broker = broker_at(url, **options)
-    return MqttTransport("corp", host, broker, load_credentials(broker))
+    return MqttTransport("corp", host, broker, load_login(broker))
 
 
 class Host:
@@ -59,6 +60,10 @@ class Host:
     def state(self) -> str:
         """Of the first link."""
         return self.router.links()[0].state
+
+    def count(self, name: str, **labels: str) -> float:
+        """The sum of what it has counted under that name."""
+        return total(self.router, name, **labels)
 
     def deliver(
         self, path: tuple[str, ...], data: bytes, sender: Sender, sent_at: int

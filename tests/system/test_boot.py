@@ -6,6 +6,7 @@ The tests of a machine go from top to bottom, and the last ones take MSFS and th
 import contextlib
 import re
 import shutil
+import subprocess
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -108,7 +109,21 @@ def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 
 @pytest.fixture(scope="module")
-def all_trees(memory: Path) -> Iterator[dict[str, "Future[Trees]"]]:
+def bootable(memory: Path) -> None:
+    """A plain Debian boots here. If not, there is nothing to be learnt about MSFS in one."""
+    try:
+        with (
+            layered(base_tree(RELEASES[0]), memory, "plain") as root,
+            booted(root, memory, "plain"),
+        ):
+            pass
+    except (AssertionError, OSError, subprocess.TimeoutExpired) as error:
+        reason = str(error).strip().rpartition("\n")[2]
+        pytest.skip(f"a plain Debian cannot be made or booted here: {reason}")
+
+
+@pytest.fixture(scope="module")
+def all_trees(memory: Path, bootable: None) -> Iterator[dict[str, "Future[Trees]"]]:
     """The releases' trees are made side by side; half of it is waiting for the network."""
     with contextlib.ExitStack() as stack:
         pool = stack.enter_context(ThreadPoolExecutor())
@@ -180,6 +195,18 @@ def test_the_service_mounts_before_multi_user(packaged: Machine) -> None:
     assert packaged.output("systemctl is-system-running --wait") == "running"
 
 
+def test_the_service_has_memory_for_all_its_limits(packaged: Machine) -> None:
+    assert int(packaged.show("msfs.service", "MemoryMax")) == 2 << 30
+
+
+def test_the_package_holds_what_it_needs(trees: Trees) -> None:
+    root = trees.packaged.root
+    facts = in_tree(root, "dpkg-query -W -f '${Maintainer}' msfs").stdout
+    assert re.fullmatch(r".+ <.+@.+>", facts), facts
+    files = in_tree(root, "dpkg-query -L msfs").stdout.splitlines()
+    assert not [each for each in files if re.search(r"\.gitignore|/include|__pycache__$", each)]
+
+
 def test_the_service_tells_its_state(packaged: Machine) -> None:
     assert packaged.show("msfs.service", "Type").startswith("notify")
     assert packaged.show("msfs.service", "UnitFileState") == "enabled"
@@ -220,8 +247,19 @@ def test_stop_leaves_nothing_and_start_mounts_again(packaged: Machine) -> None:
     assert packaged.shell("pgrep -a -x msfs", check=False).stdout == ""
     assert packaged.show("msfs.service", "Result") == "success"
     packaged.wait_for("! systemctl --quiet is-active busy")
+    _takes_no_files(packaged)
     packaged.shell("systemctl start msfs.service")
     _passes_messages(packaged)
+
+
+def _takes_no_files(machine: Machine) -> None:
+    """With no mount there the directory takes nothing, as far as the file system can do that."""
+    if "i" in machine.shell(f"lsattr -d {MOUNT}", check=False).stdout.partition(" ")[0]:
+        result = machine.shell(f"echo lost > {MOUNT}/x", check=False)
+        assert "Operation not permitted" in result.stderr
+    else:
+        assert machine.output(f"stat -c %a {MOUNT}") == "555"
+    assert machine.output(f"ls -A {MOUNT}") == ""
 
 
 def _start_reader(machine: Machine, unit: str, slot: str) -> None:
@@ -264,7 +302,8 @@ def test_a_user_has_a_service_of_his_own(packaged: Machine) -> None:
 
 def test_an_upgrade_keeps_the_live_mount(packaged: Machine, trees: Trees) -> None:
     _start_reader(packaged, "before", f"{MOUNT}/before")
-    packaged.shell(f"dpkg -i {trees.package}", timeout=60)
+    done = packaged.shell(f"dpkg -i {trees.package}", timeout=60)
+    assert "still runs" not in done.stdout  # it is the same version
     packaged.shell(f"echo afterwards > {MOUNT}/before", user="bob")
     packaged.wait_for("grep -qx afterwards /tmp/before")
     packaged.shell("systemctl stop before")
@@ -355,6 +394,17 @@ def test_the_installed_service(installed: Machine) -> None:
     installed.shell("systemctl enable --now msfs.service")
     assert _mounted_at(installed, MOUNT) == "fuse.msfs"
     _passes_messages(installed)
+
+
+def test_a_package_does_not_go_over_what_was_installed(installed: Machine, trees: Trees) -> None:
+    package = trees.packaged.root / trees.package.lstrip("/")
+    shutil.copy(package, installed.share)
+    result = installed.shell(f"dpkg -i /srv/tests/{package.name}", check=False, timeout=60)
+    assert result.returncode != 0
+    assert "scripts/uninstall --prefix /usr/local first" in result.stderr
+    installed.shell("dpkg --purge msfs", check=False)
+    assert _mounted_at(installed, MOUNT) == "fuse.msfs"
+    assert installed.output("readlink /usr/sbin/mount.msfs").startswith("/usr/local/")
 
 
 def test_uninstall_leaves_the_configuration_alone(installed: Machine, trees: Trees) -> None:

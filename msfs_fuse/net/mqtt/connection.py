@@ -23,7 +23,7 @@ from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from msfs_fuse.net.mqtt import dial
 from msfs_fuse.net.mqtt.guarded_client import GuardedClient
-from msfs_fuse.net.mqtt.settings import Broker
+from msfs_fuse.net.mqtt.settings import BrokerSettings
 from msfs_fuse.net.transport import QueueFull
 
 log = logging.getLogger(__name__)
@@ -78,15 +78,15 @@ class Connection:
 
     def __init__(
         self,
-        broker: Broker,
-        credentials: dial.Credentials,
+        broker: BrokerSettings,
+        login: dial.Login,
         version: MQTTProtocolVersion,
         client_id: str,
         subscriptions: tuple[str, ...],
         will: str,
     ) -> None:
         self._broker = broker
-        self._credentials = credentials
+        self._login = login
         self._version = version
         self._id = client_id
         self._subscriptions = subscriptions
@@ -114,7 +114,7 @@ class Connection:
             LinkDown: always, but for a cancellation.
         """
         try:
-            sock = await dial.dial(self._broker, self._credentials.tls)
+            sock = await dial.dial(self._broker, self._login.tls)
         except trio.TooSlowError:
             raise LinkDown(self._no_answer()) from None
         except OSError as error:
@@ -170,8 +170,8 @@ class Connection:
 
     def _make_client(self, sock: socket.socket) -> GuardedClient:
         client = GuardedClient(sock, self._version, self._id)
-        if self._credentials.user is not None:
-            client.username_pw_set(self._credentials.user, self._credentials.password)
+        if self._login.user is not None:
+            client.username_pw_set(self._login.user, self._login.password)
         client.will_set(self._will, b"", retain=True)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe

@@ -1,4 +1,4 @@
-"""Connections to a broker: credentials, TLS, and what went wrong in few words."""
+"""Connections to a broker: the login, TLS, and what went wrong in few words."""
 
 import contextlib
 import errno
@@ -9,19 +9,15 @@ from typing import NamedTuple
 
 import trio
 
-from msfs_fuse.net.mqtt.settings import Broker
-from msfs_fuse.net.private_file import PrivateFileError, read_private_file
+from msfs_fuse.net.mqtt.settings import BrokerSettings
+from msfs_fuse.net.private_file import PrivateFileError, SecretError, read_private_file
 
 # What may wait in the kernel to be sent, in bytes (it doubles that). Where a broker is slow, this
 # is what comes late; what is more is refused (QueueFull).
 _SEND_BUFFER = 64 * 1024
 
 
-class CredentialsError(Exception):
-    """A password, key or certificate that cannot be used; the message says why."""
-
-
-class Credentials(NamedTuple):
+class Login(NamedTuple):
     """What a broker is shown, read from its files."""
 
     user: str | None
@@ -29,11 +25,11 @@ class Credentials(NamedTuple):
     tls: ssl.SSLContext | None
 
 
-def load_credentials(broker: Broker) -> Credentials:
+def load_login(broker: BrokerSettings) -> Login:
     """Read the files that a broker's settings name.
 
     Raises:
-        CredentialsError: one cannot be used.
+        SecretError: one cannot be used.
     """
     password = None
     if broker.password_file is not None:
@@ -41,17 +37,17 @@ def load_credentials(broker: Broker) -> Credentials:
             text = read_private_file(broker.password_file).decode()
         except (PrivateFileError, UnicodeDecodeError) as error:
             words = "not UTF-8" if isinstance(error, UnicodeDecodeError) else error
-            raise CredentialsError(f"password_file {broker.password_file}: {words}") from None
+            raise SecretError(f"password_file {broker.password_file}: {words}") from None
         password = text.partition("\n")[0]
     tls = _tls(broker) if broker.address.scheme == "mqtts" else None
-    return Credentials(broker.user, password, tls)
+    return Login(broker.user, password, tls)
 
 
-def _tls(broker: Broker) -> ssl.SSLContext:
+def _tls(broker: BrokerSettings) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=broker.ca)
     except (OSError, ssl.SSLError) as error:
-        raise CredentialsError(f"ca {broker.ca}: {_reason(error)}") from None
+        raise SecretError(f"ca {broker.ca}: {_reason(error)}") from None
     # With it a write may have to wait for something to read, which nobody here waits for.
     context.options |= ssl.OP_NO_RENEGOTIATION
     if broker.cert is not None and broker.key is not None:
@@ -59,13 +55,13 @@ def _tls(broker: Broker) -> ssl.SSLContext:
             read_private_file(broker.key)
             context.load_cert_chain(broker.cert, broker.key, password="")
         except PrivateFileError as error:
-            raise CredentialsError(f"key {broker.key}: {error}") from None
+            raise SecretError(f"key {broker.key}: {error}") from None
         except (OSError, ssl.SSLError) as error:
-            raise CredentialsError(f"cert {broker.cert}: {_reason(error)}") from None
+            raise SecretError(f"cert {broker.cert}: {_reason(error)}") from None
     return context
 
 
-async def dial(broker: Broker, tls: ssl.SSLContext | None) -> socket.socket:
+async def dial(broker: BrokerSettings, tls: ssl.SSLContext | None) -> socket.socket:
     """Connect, and shake hands.
 
     Raises:

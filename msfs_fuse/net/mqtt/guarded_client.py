@@ -2,15 +2,17 @@
 
 paho would take packets of 256 MiB, keep what comes with QoS 2 for as long as the broker likes, and
 answer pings without end. Four of its methods are overridden to prevent that and to hand it our
-socket; they are not part of its interface, and tests/test_mqtt_hostile.py tells if a new version
-has them no more.
+socket. They are not part of its interface, so a new paho may do without them; _check_paho() sees
+that, and then this module cannot be imported: no broker is better than an unguarded one.
 """
 
 import contextlib
+import inspect
 import socket
 
 import paho.mqtt.client as paho
 import trio
+from paho.mqtt import __version__ as paho_version
 from paho.mqtt.enums import CallbackAPIVersion, MessageType, MQTTErrorCode, MQTTProtocolVersion
 
 from msfs_fuse.net.mqtt import dial
@@ -30,6 +32,37 @@ _EXPECTED = {
     MessageType.DISCONNECT,
 }
 _QOS = 0b110  # of a PUBLISH, in its first byte
+
+
+# The methods that GuardedClient overrides, with their parameters in the paho it was written for.
+_OVERRIDDEN = {
+    "_create_socket": ("self",),
+    "_sock_recv": ("self", "bufsize"),
+    "_sock_send": ("self", "buf"),
+    "_packet_handle": ("self",),
+}
+
+
+def _check_paho() -> None:
+    """See that paho has each of these methods as we know it, and that it calls them.
+
+    Raises:
+        ImportError: it does not.
+    """
+    functions = {name: each for name, each in vars(paho.Client).items() if inspect.isfunction(each)}
+    for name, parameters in _OVERRIDDEN.items():
+        method = functions.get(name)
+        is_known = method is not None and tuple(inspect.signature(method).parameters) == parameters
+        if not is_known or not any(
+            name in each.__code__.co_names for each in functions.values() if each is not method
+        ):
+            raise ImportError(
+                f"paho-mqtt {paho_version} has no {name} that MSFS could guard: "
+                "brokers need another version of it (pip install 'paho-mqtt>=2.1,<2.3')"
+            )
+
+
+_check_paho()
 
 
 class GuardedClient(paho.Client):

@@ -1,28 +1,32 @@
-"""Where a broker is, and how to log in there. Pure."""
+"""A broker as the configuration has it: where it is, and how to log in there. Pure."""
 
-import re
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from urllib.parse import urlsplit
+
+from msgspec import Meta
+
+from msfs_fuse.net.fields import FieldError, FilePath, TransportSettings
+
+if TYPE_CHECKING:
+    from msfs_fuse.net.transport import Transport
 
 # Beginning of all topics: the first version of mailslots by MQTT.
 DEFAULT_PREFIX = "ms1"
 
-PROTOCOLS = ("auto", "5", "3.1.1")
-
 # Registered with IANA as mqtt and secure-mqtt; a Unix socket has none.
 _PORTS = {"mqtt": 1883, "mqtts": 8883, "mqtt+unix": 0}
 
-_PREFIX = re.compile(r"[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*")
+# No wildcard, empty level or dot.
+_PREFIX = r"\A[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*\Z"
 
-
-def is_prefix(text: str) -> bool:
-    """Whether topics may begin so: no wildcard, empty level or dot."""
-    return _PREFIX.fullmatch(text) is not None
+_Word = Annotated[str, Meta(min_length=1)]
+_File = Annotated[FilePath | None, Meta(description="the path of a file")]
 
 
 @dataclass(frozen=True)
-class Address:
-    """What a URL tells.
+class BrokerAddress:
+    """What the URL of a broker tells.
 
     Attributes:
         host: a name or a numeric address; empty with a Unix socket.
@@ -36,7 +40,7 @@ class Address:
     path: str
 
     @classmethod
-    def parse(cls, url: str) -> "Address":
+    def parse(cls, url: str) -> "BrokerAddress":
         """Take `mqtt://HOST[:PORT]`, `mqtts://HOST[:PORT]` or `mqtt+unix:///PATH` apart.
 
         Raises:
@@ -67,9 +71,8 @@ class Address:
         return cls(parts.scheme, parts.hostname, port or _PORTS[parts.scheme], "")
 
 
-@dataclass(frozen=True)
-class Broker:
-    """A broker and what it is told. Paths are absolute, times in seconds.
+class BrokerSettings(TransportSettings, frozen=True, kw_only=True):
+    """One domain by one broker. Paths are absolute, times in seconds.
 
     Attributes:
         url: as configured; names the broker to people.
@@ -78,19 +81,55 @@ class Broker:
         password_file: its first line is the password.
         ca: certificates that the broker's is checked with; None for those of the system.
         cert: our certificate, for a broker that asks for one, and `key` its key.
-        protocol: one of PROTOCOLS; `auto` takes MQTT 5, and 3.1.1 where the broker knows no other.
+        protocol: `auto` takes MQTT 5, and 3.1.1 where the broker knows no other.
         keepalive: a broker that is silent for so long is given up. It is asked at half that time.
+            Half of less than 2 is not a second, and a broker that answers would be given up.
         connect_timeout: for a connection, and then for the answer to our login.
     """
 
-    url: str
-    address: Address
-    prefix: str = DEFAULT_PREFIX
-    user: str | None = None
-    password_file: str | None = None
-    ca: str | None = None
-    cert: str | None = None
-    key: str | None = None
-    protocol: str = "auto"
-    keepalive: float = 10.0
-    connect_timeout: float = 5.0
+    schemes: ClassVar[tuple[str, ...]] = tuple(_PORTS)
+
+    url: Annotated[str, Meta(description="a URL")]
+    prefix: Annotated[
+        str, Meta(pattern=_PREFIX, description="letters, digits, _ and -, and slashes between them")
+    ] = DEFAULT_PREFIX
+    user: Annotated[_Word | None, Meta(description="a name")] = None
+    password_file: _File = None
+    ca: _File = None
+    cert: _File = None
+    key: _File = None
+    protocol: Annotated[
+        Literal["auto", "5", "3.1.1"], Meta(description='"auto", "5" or "3.1.1"')
+    ] = "auto"
+    keepalive: Annotated[
+        float, Meta(ge=2, le=3600, description="a number of seconds from 2 to 3600")
+    ] = 10.0
+    connect_timeout: Annotated[
+        float, Meta(ge=1, le=3600, description="a number of seconds from 1 to 3600")
+    ] = 5.0
+
+    def __post_init__(self) -> None:
+        try:
+            address = self.address
+        except ValueError as error:
+            raise FieldError("url", str(error)) from None
+        for name, needs in (("cert", "key"), ("key", "cert"), ("password_file", "user")):
+            if getattr(self, name) is not None and getattr(self, needs) is None:
+                raise FieldError(name, f"{name} needs {needs}")
+        for name in ("ca", "cert", "key"):
+            if getattr(self, name) is not None and address.scheme != "mqtts":
+                raise FieldError(name, f"{name} is for mqtts:// alone")
+
+    @property
+    def address(self) -> BrokerAddress:
+        """Where the URL leads."""
+        return BrokerAddress.parse(self.url)
+
+    def __str__(self) -> str:
+        return self.url
+
+    def make(self, domain: str, host: str) -> "Transport":
+        from msfs_fuse.net.mqtt.dial import load_login
+        from msfs_fuse.net.mqtt.transport import MqttTransport
+
+        return MqttTransport(domain, host, self, load_login(self))

@@ -8,19 +8,28 @@ theirs. The broker empties it when the connection ends without a word (the will)
 import logging
 import os
 import random
-from collections import Counter
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import trio
 from paho.mqtt.enums import MQTTProtocolVersion
 
+from msfs_fuse.core.metrics import Metric, counter, metrics_of
 from msfs_fuse.core.network import CONNECTED, Link
 from msfs_fuse.net.mqtt.connection import Arrival, Connection, LinkDown, WrongVersion
-from msfs_fuse.net.mqtt.dial import Credentials, CredentialsError, load_credentials
-from msfs_fuse.net.mqtt.settings import Broker
+from msfs_fuse.net.mqtt.dial import Login, load_login
+from msfs_fuse.net.mqtt.settings import BrokerSettings
 from msfs_fuse.net.mqtt.topics import Origin, Topics
-from msfs_fuse.net.transport import QueueFull, Receiver, Transport, Unreachable
+from msfs_fuse.net.private_file import SecretError
+from msfs_fuse.net.transport import (
+    METRICS_PREFIX,
+    QueueFull,
+    Receiver,
+    SendCounts,
+    Transport,
+    Unreachable,
+)
 from msfs_fuse.net.ways import Ways
 
 log = logging.getLogger(__name__)
@@ -63,7 +72,12 @@ def pause(attempts: int, outage: float) -> float:
     return min(longest, _FIRST * 2.0 ** min(attempts, 16))
 
 
-class Source(NamedTuple):
+@dataclass
+class _BrokerCounts(SendCounts):
+    sent_while_away: int = counter("Datagrams lost because the broker was away.")
+
+
+class BrokerSource(NamedTuple):
     """Where a datagram came from: a broker, and who may have written there."""
 
     url: str
@@ -80,10 +94,10 @@ class MqttTransport(Transport):
         domain: its name is part of the topics, and so is that of `host`, this one.
     """
 
-    def __init__(self, domain: str, host: str, broker: Broker, credentials: Credentials) -> None:
+    def __init__(self, domain: str, host: str, broker: BrokerSettings, login: Login) -> None:
         self._domain = domain
         self._broker = broker
-        self._credentials = credentials
+        self._login = login
         self._version = _VERSIONS[broker.protocol]
         member = os.urandom(_MEMBER_SIZE).hex()
         self._topics = Topics(broker.prefix, domain, host, member)
@@ -99,9 +113,7 @@ class MqttTransport(Transport):
         self._ways = Ways[None]()  # all by the same connection
         self._mounts: dict[Origin, bytes] = {}  # whose presence was heard
         self._leaving: set[Origin] = set()  # those of them that the broker says are gone
-        self._counts: Counter[str] = Counter(
-            {"sent": 0, "sent_while_away": 0, "send_queue_full": 0}
-        )
+        self._counts = _BrokerCounts()
 
     # ---- what the router asks ----
 
@@ -122,7 +134,7 @@ class MqttTransport(Transport):
             self._send(self._topics.presence, datagram, retain=True)
 
     def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
-        assert isinstance(source, Source)
+        assert isinstance(source, BrokerSource)
         if epoch in self._ways and not self._ways.is_of(epoch, host):
             self.forget(epoch)
         self._ways.add(host, epoch, None)
@@ -145,8 +157,8 @@ class MqttTransport(Transport):
     def reload(self) -> None:
         """For the next connection: the one there is has been let in. If there is none, try now."""
         try:
-            self._credentials = load_credentials(self._broker)
-        except CredentialsError as error:
+            self._login = load_login(self._broker)
+        except SecretError as error:
             log.error("domain %s: %s: %s", self._domain, self._broker.url, error)
         else:
             self._causes.clear()
@@ -155,17 +167,18 @@ class MqttTransport(Transport):
     def link(self) -> Link:
         return Link(self._domain, self._broker.url, self._state)
 
-    def counts(self) -> dict[str, int]:
-        return dict(self._counts)
+    def metrics(self) -> Iterable[Metric]:
+        return metrics_of(self._counts, METRICS_PREFIX)
 
     def _send(self, topic: str, datagram: bytes, *, retain: bool = False) -> None:
         connection = self._connection
         try:
             sent = connection is not None and connection.publish(topic, datagram, retain=retain)
         except QueueFull:
-            self._counts["send_queue_full"] += 1
+            self._counts.send_queue_full += 1
             raise
-        self._counts["sent" if sent else "sent_while_away"] += 1
+        self._counts.sent += sent
+        self._counts.sent_while_away += not sent
 
     # ---- the connection ----
 
@@ -196,7 +209,7 @@ class MqttTransport(Transport):
         """Carry until the connection ends; why it did."""
         connection = Connection(
             self._broker,
-            self._credentials,
+            self._login,
             self._version,
             self._client_id,
             self._topics.subscriptions,
@@ -231,7 +244,7 @@ class MqttTransport(Transport):
             log.debug("from %s: %s", self._broker.url, error)
             return
         if arrival.payload:
-            source = Source(self._broker.url, origin)
+            source = BrokerSource(self._broker.url, origin)
             receiver.received(
                 self, arrival.payload, source, sender=origin.host, stored=arrival.stored
             )

@@ -1,6 +1,5 @@
 """Addresses of UDP, as sockets and as people have them."""
 
-import re
 import socket
 from typing import NamedTuple
 
@@ -41,24 +40,3 @@ class Endpoint(NamedTuple):
             except OSError:  # the interface has gone
                 zone = f"%{self.scope}"
         return f"[{self.address}{zone}]:{self.port}"
-
-
-_HOST_AND_PORT = re.compile(r"(?:\[(?P<quoted>[^]]+)\]|(?P<host>[^:\[\]]+))(?::(?P<port>\d{1,5}))?")
-
-
-def split_host_and_port(text: str, port: int) -> tuple[str, int]:
-    """Take `HOST`, `HOST:PORT`, `[ADDRESS]:PORT` or a bare IPv6 address apart.
-
-    Args:
-        port: the one to use if the text has none.
-
-    Raises:
-        ValueError: it is none of these.
-    """
-    if text.count(":") > 1 and not text.startswith("["):
-        return text, port
-    match = _HOST_AND_PORT.fullmatch(text)
-    number = int(match["port"] or port) if match else 0
-    if match is None or not 0 < number < 65536:
-        raise ValueError(f"not HOST, HOST:PORT or [ADDRESS]:PORT: {text!r}")
-    return match["quoted"] or match["host"], number

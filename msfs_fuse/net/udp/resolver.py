@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import trio
 
 from msfs_fuse.core.names import fold
-from msfs_fuse.net.udp.endpoint import Endpoint, split_host_and_port
+from msfs_fuse.net.udp.endpoint import Endpoint
+from msfs_fuse.net.udp.settings import split_host_and_port
 
 log = logging.getLogger(__name__)
 
@@ -20,7 +21,7 @@ _RETRY_INTERVAL = 30.0
 _MAX_THREADS = 4
 
 
-class _Peer(NamedTuple):
+class _StaticPeer(NamedTuple):
     host: str
     port: int
 
@@ -41,10 +42,10 @@ class StaticPeers:
     """
 
     def __init__(self, words: Sequence[str], port: int) -> None:
-        self._known: dict[_Peer, list[Endpoint]] = {}
-        self._names: list[_Peer] = []
+        self._known: dict[_StaticPeer, list[Endpoint]] = {}
+        self._names: list[_StaticPeer] = []
         for word in words:
-            peer = _Peer(*split_host_and_port(word, port))
+            peer = _StaticPeer(*split_host_and_port(word, port))
             try:
                 self._known[peer] = _endpoints(
                     socket.getaddrinfo(*peer, type=socket.SOCK_DGRAM, flags=socket.AI_NUMERICHOST)
@@ -77,7 +78,7 @@ class StaticPeers:
                 nursery.start_soon(self._follow, peer, changed, limiter)
 
     async def _follow(
-        self, peer: _Peer, changed: Callable[[], None], limiter: trio.CapacityLimiter
+        self, peer: _StaticPeer, changed: Callable[[], None], limiter: trio.CapacityLimiter
     ) -> None:
         def look_up() -> list[Endpoint]:
             return _endpoints(socket.getaddrinfo(*peer, type=socket.SOCK_DGRAM))

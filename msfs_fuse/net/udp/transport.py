@@ -10,22 +10,30 @@ host each get a copy.
 import errno
 import logging
 import socket
-from collections import Counter, deque
-from collections.abc import Hashable, Sequence
+from collections import deque
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import trio
 
+from msfs_fuse.core.metrics import Metric, counter, metrics_of
 from msfs_fuse.net.datagram import MAX_SIZE
-from msfs_fuse.net.transport import QueueFull, Receiver, Transport, Unreachable
+from msfs_fuse.net.transport import (
+    METRICS_PREFIX,
+    QueueFull,
+    Receiver,
+    SendCounts,
+    Transport,
+    Unreachable,
+)
 from msfs_fuse.net.udp import multicast
 from msfs_fuse.net.udp.endpoint import Endpoint
 from msfs_fuse.net.udp.resolver import StaticPeers
+from msfs_fuse.net.udp.settings import UdpSettings
 from msfs_fuse.net.ways import Ways
 
 log = logging.getLogger(__name__)
-
-PORT = 4424
 
 # Datagrams that wait for room in the socket's buffer.
 QUEUE_SIZE = 512
@@ -42,7 +50,7 @@ _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
 
-class Source(NamedTuple):
+class UdpSource(NamedTuple):
     """Where a datagram came from, and whether by multicast."""
 
     endpoint: Endpoint
@@ -52,42 +60,31 @@ class Source(NamedTuple):
         return str(self.endpoint)
 
 
+@dataclass
+class _UdpCounts(SendCounts):
+    send_failed: int = counter("Datagrams that the kernel refused: no route, no link.")
+
+
 class UdpTransport(Transport):
     """One domain by UDP.
 
     Args:
         domain: its name gives the multicast groups.
-        port: of the groups, and ours if it is free.
-        peers: `HOST`, `HOST:PORT`, `[ADDRESS]:PORT` or addresses that get what goes to the
-            domain one by one.
-        interfaces: names of those to use for multicast; None for all that do it.
-        use_multicast: False where it is not wanted.
-
-    Raises:
-        ValueError: a peer is not of that form.
     """
 
-    def __init__(
-        self,
-        domain: str,
-        *,
-        port: int = PORT,
-        peers: Sequence[str] = (),
-        interfaces: Sequence[str] | None = None,
-        use_multicast: bool = True,
-    ) -> None:
-        self._port = port
+    def __init__(self, domain: str, settings: UdpSettings) -> None:
+        self._port = settings.port
         self._groups = multicast.groups(domain)
-        self._interfaces = interfaces
-        self._use_multicast = use_multicast
-        self._static = StaticPeers(peers, port)
+        self._interfaces = settings.interfaces
+        self._use_multicast = settings.multicast
+        self._static = StaticPeers(settings.peers, settings.port)
         self._ways = Ways[Endpoint]()
         self._out_of_reach: dict[bytes, Endpoint] = {}  # of multicast, as far as we know
         self._sockets: dict[int, socket.socket] = {}
         self._listening: dict[tuple[int, int], trio.CancelScope] = {}
         self._queue: deque[tuple[Endpoint, bytes]] = deque()
         self._queued = trio.Event()
-        self._counts: Counter[str] = Counter({"sent": 0, "send_failed": 0, "send_queue_full": 0})
+        self._counts = _UdpCounts()
 
     # ---- what the router asks ----
 
@@ -108,7 +105,7 @@ class UdpTransport(Transport):
         self._send_all(endpoints, datagram)
 
     def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
-        assert isinstance(source, Source)
+        assert isinstance(source, UdpSource)
         is_new = not self._ways.is_of(epoch, host)
         self._ways.add(host, epoch, source.endpoint)
         if source.by_group:
@@ -124,8 +121,8 @@ class UdpTransport(Transport):
         self._ways.remove(epoch)
         self._out_of_reach.pop(epoch, None)
 
-    def counts(self) -> dict[str, int]:
-        return dict(self._counts)
+    def metrics(self) -> Iterable[Metric]:
+        return metrics_of(self._counts, METRICS_PREFIX)
 
     def _endpoints(self, host: str) -> set[Endpoint]:
         return set(self._ways.to(host) or self._static.endpoints_of(host))
@@ -142,7 +139,7 @@ class UdpTransport(Transport):
 
     def _enqueue(self, endpoint: Endpoint, datagram: bytes) -> bool:
         if len(self._queue) >= QUEUE_SIZE:
-            self._counts["send_queue_full"] += 1
+            self._counts.send_queue_full += 1
             return False
         self._queue.append((endpoint, datagram))
         self._queued.set()
@@ -152,7 +149,7 @@ class UdpTransport(Transport):
         """Send, or lose and count. False if the socket has no room for it now."""
         sock = self._sockets.get(endpoint.family)
         if sock is None:
-            self._counts["send_failed"] += 1
+            self._counts.send_failed += 1
             return True
         control = multicast.interface_control(endpoint.family, endpoint.scope)
         try:
@@ -161,10 +158,10 @@ class UdpTransport(Transport):
             return False
         except OSError as error:
             # No route, no such interface, the link is down: as if it were lost on the way.
-            self._counts["send_failed"] += 1
+            self._counts.send_failed += 1
             log.debug("not sent to %s: %s", endpoint, error.strerror)
             return True
-        self._counts["sent"] += 1
+        self._counts.sent += 1
         return True
 
     async def _drain(self) -> None:
@@ -238,7 +235,7 @@ class UdpTransport(Transport):
                 except OSError as error:  # of something sent before, or the link is down
                     log.debug("receive: %s", error.strerror)
                     break
-                source = Source(Endpoint.from_socket(family, address), by_group)
+                source = UdpSource(Endpoint.from_socket(family, address), by_group)
                 if not receiver.received(self, datagram, source):
                     useless += 1
                     if useless == _USELESS_BATCH:

@@ -1,0 +1,38 @@
+"""What a mount has to do with other hosts, as the configuration has it. Pure.
+
+TRANSPORTS is the registry of transports: a new one is its package, whose settings are a class like
+those of the others, and one name here.
+"""
+
+from dataclasses import dataclass
+
+from msfs_fuse.net.fields import TransportSettings
+from msfs_fuse.net.mqtt.settings import BrokerSettings
+from msfs_fuse.net.udp.settings import UdpSettings
+
+TRANSPORTS: tuple[type[TransportSettings], ...] = (UdpSettings, BrokerSettings)
+
+
+@dataclass(frozen=True)
+class DomainSettings:
+    """A domain that this host is a member of.
+
+    Attributes:
+        keyring: absolute path of the file with its keys.
+        transports: all that carry its messages.
+    """
+
+    name: str
+    keyring: str
+    transports: tuple[TransportSettings, ...] = (UdpSettings(),)
+
+
+@dataclass(frozen=True)
+class NetworkSettings:
+    """All that a mount has to do with other hosts.
+
+    Attributes:
+        domains: the first one is the primary one, `@*`.
+    """
+
+    domains: tuple[DomainSettings, ...] = ()
