@@ -29,9 +29,11 @@ MAY_IMPORT = {
     "net": {"core", "cryptography", "msgspec", "paho", "trio"},
     "config": {"core", "errors", "net", "msgspec"},
     "daemon": {"config", "core", "errors", "fuse", "hostinfo", "mounts", "net", "trio"},
-    "programs": {"__init__", "async_client", "client", "core", "errors", "mounts", "anyio"},
+    "programs": {"core"},
     "commands": {
         "__init__",
+        "async_client",
+        "client",
         "config",
         "core",
         "daemon",

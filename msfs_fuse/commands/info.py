@@ -4,6 +4,7 @@ import argparse
 import os
 import stat
 
+from msfs_fuse.client import file_of
 from msfs_fuse.commands import output, targets
 from msfs_fuse.commands.command import Command, completed
 from msfs_fuse.commands.nodes import attributes, group_name, octal, user_name
@@ -28,7 +29,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
 def _run(args: argparse.Namespace) -> Exit:
     mount = find_mount(args.mount)
     address = targets.parse_local(args.name)
-    path = targets.path_of(address, mount)
+    path = file_of(address, mount)
     try:
         node = os.lstat(path)
         values = attributes(path)

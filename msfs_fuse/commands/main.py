@@ -32,6 +32,8 @@ COMMANDS = {
     "umount": "unmount, and wait for the daemon to end",
     "listen": "serve slots, and print each message as it comes",
     "send": "send one message to a slot",
+    "ask": "ask whoever serves a slot, and print what they answer",
+    "answer": "answer what others ask",
     "ls": "list slots and directories",
     "info": "show all that is known of a slot",
     "status": "show the state of the mount",

@@ -12,8 +12,8 @@ import pytest
 
 from msfs_fuse.commands import main as cli
 from msfs_fuse.commands import mount_helper
-from msfs_fuse.commands.listen import SENDER_FACTS
 from msfs_fuse.commands.mount_helper import MountExit
+from msfs_fuse.commands.serving import SENDER_FACTS
 from msfs_fuse.config.file import Configuration, read_configuration
 from msfs_fuse.config.options import (
     IGNORED_OPTIONS,
