@@ -373,16 +373,13 @@ class Operations(pyfuse3.Operations):
         """Answer FUSE_WRITE: 0 when all of it is taken, or an error code.
 
         Args:
+            offset: means nothing: a stream has none, but io_uring and RWF_APPEND send one.
             flags: of the handle, as they are now.
             tid: the thread that writes.
         """
         try:
             size = len(data)
-            # A stream has no offsets, but the second piece of a split write has one. On an
-            # O_APPEND handle the kernel counts from what it takes for the file's size.
-            if (offset and not flags & os.O_APPEND) or (
-                size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages)
-            ):
+            if size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages):
                 raise SlotError(errno.EMSGSIZE)
             self._files[fh].write(data)
         except SlotError as error:
