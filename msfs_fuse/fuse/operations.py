@@ -369,12 +369,10 @@ class Operations(pyfuse3.Operations):
             request.error(errno.EIO)
         return None
 
-    def on_write(self, fh: int, offset: int, data: bytes, flags: int, tid: int) -> int:
+    def on_write(self, fh: int, data: bytes, tid: int) -> int:
         """Answer FUSE_WRITE: 0 when all of it is taken, or an error code.
 
         Args:
-            offset: means nothing: a stream has none, but io_uring and RWF_APPEND send one.
-            flags: of the handle, as they are now.
             tid: the thread that writes.
         """
         try:
