@@ -41,7 +41,7 @@ while not select.select([0], [], [], 0)[0]:  # until there is enough
             os.posix_fadvise(server, 0, 4096, os.POSIX_FADV_WILLNEED)
         else:
             os.copy_file_range(server, target, 4096)
-    except (OSError, AssertionError):
+    except (OSError, ValueError, AssertionError):
         pass
 os.set_blocking(server, False)
 while True:
