@@ -40,11 +40,7 @@ class Order(Generic[T]):
         self._entries[index] = None
         self._gaps += 1
         if self._gaps > _FEW and 2 * self._gaps > len(self._places):
-            kept = [
-                pair
-                for pair in zip(self._places, self._entries, strict=True)
-                if pair[1] is not None
-            ]
+            kept = list(self.after(0))
             self._places = [place for place, _ in kept]
             self._entries = [entry for _, entry in kept]
             self._gaps = 0

@@ -1,8 +1,8 @@
 """Directories that are open: what readdir shows, part by part.
 
-No copy is kept. A part goes on after the entry that the part before ended with (`core/order`), so an
-open directory costs two numbers however long it is. What comes after the first part was read is
-for the next listing, so that each ends; rewinding begins a new one.
+No copy is kept. A part goes on after the entry that the part before ended with (`core/order`), so
+an open directory costs two numbers however long it is. What comes after the first part was read
+is for the next listing, so that each ends; rewinding begins a new one.
 """
 
 import itertools
