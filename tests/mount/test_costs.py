@@ -8,10 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Mount, MountFactory
+from tests.conftest import Mount
 from tests.support.processes import (
-    ALICE,
-    BOB,
     SERVER,
     is_root,
     line_of,
@@ -151,26 +149,3 @@ def test_open_directories_cost_little(mount: Mount) -> None:
         process.stdin.flush()
         assert line_of(process) == "open"
         assert resident_bytes(mount.daemon.pid) - before < 5 * 1024 * 1024
-
-
-@pytest.mark.skipif(not is_root(), reason="needs other users")
-def test_one_user_cannot_fill_the_mount_for_another(mount_with: MountFactory) -> None:
-    mount = mount_with("allow_other", "max_bytes=100k", "max_waiting=20")
-    fill = """
-    os.umask(0)
-    server = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
-    written = 0
-    try:
-        while True:
-            written += os.write(server, b"x" * 1024)
-    except OSError as error:
-        print(written, errno.errorcode[error.errno], flush=True)
-    sys.stdin.readline()
-    """
-    with (
-        started(fill, mount / "alice", uid=ALICE) as alice,
-        started(fill, mount / "bob", uid=BOB) as bob,
-    ):
-        assert line_of(alice) == line_of(bob) == f"{25 * 1024} ENOSPC"
-        with opened(mount / "alice", os.O_WRONLY) as root:
-            assert os.write(root, b"x") == 1
