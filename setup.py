@@ -19,10 +19,11 @@ def pkg_config(option: str) -> list[str]:
         ) from error
 
 
-def extension(name: str) -> Extension:
+def extension(name: str, *sources: str) -> Extension:
     return Extension(
         f"msfs_fuse.fuse.{name}",
-        [f"msfs_fuse/fuse/{name}.c"],
+        [f"msfs_fuse/fuse/{each}.c" for each in sources],
+        depends=["msfs_fuse/fuse/_extension.h"],
         extra_compile_args=[
             *pkg_config("--cflags"),
             "-std=gnu11",
@@ -35,4 +36,9 @@ def extension(name: str) -> Extension:
     )
 
 
-setup(ext_modules=[extension("_interpose"), extension("_notify")])
+setup(
+    ext_modules=[
+        extension("_interpose", "_interpose", "_loop", "_messages"),
+        extension("_notify", "_notify"),
+    ]
+)

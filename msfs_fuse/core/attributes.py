@@ -59,7 +59,7 @@ def _set_network(slot: Slot, text: str, limits: Limits) -> None:
 
 
 def _next_size(slot: Slot) -> str:
-    return str(len(slot.messages[0].data) - slot.offset) if slot.messages else NONE
+    return str(len(slot.messages[0][0]) - slot.offset) if slot.messages else NONE
 
 
 def _known(number: int | None) -> str | None:

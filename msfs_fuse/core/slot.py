@@ -43,12 +43,9 @@ class Sender(NamedTuple):
     proof: Proof = Proof.LOCAL
 
 
-class Message(NamedTuple):
-    """One message; `sent_at` in nanoseconds since the epoch."""
-
-    data: bytes
-    sender: Sender
-    sent_at: int
+# The bytes, who sent them, and when, in nanoseconds since the epoch. A plain tuple, because every
+# write makes one.
+Message = tuple[bytes, Sender, int]
 
 
 class Answer(NamedTuple):

@@ -4,7 +4,7 @@ import errno
 import logging
 import os
 import select
-import time
+from time import monotonic_ns, time_ns
 from typing import Protocol
 
 from msfs_fuse.core.errors import SlotError
@@ -76,8 +76,8 @@ class SlotFile:
             self._handle,
             request,
             size,
-            time.time_ns(),
-            time.monotonic_ns(),
+            time_ns(),
+            monotonic_ns(),
             wait=not flags & os.O_NONBLOCK,
         )
         if answers:
@@ -89,8 +89,10 @@ class SlotFile:
     def write(self, data: bytes) -> None:
         """Queue a message. See OpenFile."""
         handle = self._handle
-        answers = self._mail.enqueue(handle.slot, data, handle.sender, time.time_ns())
-        self._replies.settle(answers, (handle.slot,))
+        slot = handle.slot
+        answers = self._mail.enqueue(slot, data, handle.sender, time_ns())
+        if answers or self._replies.polls.waiting:
+            self._replies.settle(answers, (slot,))
 
     def poll(self, poll_handle: PollHandle | None) -> int:
         """POLLIN when a read would not wait, POLLOUT when a one-byte write would fit."""
@@ -108,7 +110,7 @@ class SlotFile:
         """Close the handle, and with the last one the slot."""
         slot = self._handle.slot
         self._replies.polls.discard(slot, self)
-        closed = self._mail.close_handle(self._handle, time.time_ns())
+        closed = self._mail.close_handle(self._handle, time_ns())
         self._replies.settle(closed.answers)
         if closed.unread:
             name = slot.name if slot.name.isprintable() else ascii(slot.name)  # no forged lines

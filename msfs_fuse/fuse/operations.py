@@ -372,20 +372,15 @@ class Operations(pyfuse3.Operations):
             request.error(errno.EIO)
         return None
 
-    def on_write(self, fh: int, offset: int, data: bytes, flags: int, tid: int) -> int:
+    def on_write(self, fh: int, data: bytes, tid: int) -> int:
         """Answer FUSE_WRITE: 0 when all of it is taken, or an error code.
 
         Args:
-            flags: of the handle, as they are now.
             tid: the thread that writes.
         """
         try:
             size = len(data)
-            # A stream has no offsets, but the second piece of a split write has one. On an
-            # O_APPEND handle the kernel counts from what it takes for the file's size.
-            if (offset and not flags & os.O_APPEND) or (
-                size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages)
-            ):
+            if size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages):
                 raise SlotError(errno.EMSGSIZE)
             self._files[fh].write(data)
         except SlotError as error:

@@ -7,7 +7,7 @@ import tempfile
 
 import pyfuse3
 
-from msfs_fuse.fuse import busypoll, interpose
+from msfs_fuse.fuse import inner_loop, interpose
 from msfs_fuse.fuse.operations import Operations
 
 
@@ -31,10 +31,13 @@ class Session:
         self, operations: Operations, mountpoint: str, options: set[str], busy_poll: int
     ) -> None:
         self._operations = operations
-        self._busy_poll = busypoll.install(busy_poll)
+        self._loop = inner_loop.install(busy_poll)
         interpose.check_loaded()
         interpose.set_handlers(
-            operations.on_read, operations.on_write, operations.replies.interrupt
+            operations.on_read,
+            operations.on_write,
+            operations.replies.interrupt,
+            "debug" in options,
         )
         _init(operations, mountpoint, options)
         try:
@@ -46,12 +49,13 @@ class Session:
     async def serve(self) -> None:
         """Answer requests until stop(), or until the mount is taken away."""
         # One task: no handler ever waits, so there is nothing for a second one to do.
-        await pyfuse3.main(min_tasks=1, max_tasks=1)
+        async with self._loop.running():
+            await pyfuse3.main(min_tasks=1, max_tasks=1)
 
     def stop(self) -> None:
         """Answer every read that waits with an error, and have serve() return."""
         self._operations.close(errno.ESHUTDOWN)
-        self._busy_poll.close()
+        self._loop.close()
         pyfuse3.terminate()
 
     def close(self) -> None:
