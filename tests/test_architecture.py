@@ -43,6 +43,8 @@ MAY_IMPORT = {
         "mounts",
         "net",
         "programs",
+        "anyio",
+        "jeepney",
         "pyfuse3",  # doctor looks whether it loads
     },
     "__main__": {"commands"},
