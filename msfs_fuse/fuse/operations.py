@@ -22,7 +22,7 @@ from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
 from msfs_fuse.core.network import Router
 from msfs_fuse.core.slot import Access, Caller, Directory, Handle, Node, Slot
 from msfs_fuse.fuse import procfs
-from msfs_fuse.fuse.control import control_directory
+from msfs_fuse.fuse.control import Numbers, control_directory
 from msfs_fuse.fuse.exchange import Exchange
 from msfs_fuse.fuse.files import ControlFile, OpenFile, RemoteFile, SlotFile
 from msfs_fuse.fuse.graves import Graves
@@ -55,11 +55,14 @@ class Operations(pyfuse3.Operations):
         mail: the slots.
         mountpoint: shown in `.msfs/status`.
         router: knows the way to other hosts.
+        numbers: those of the process that serves the mount, for `.msfs/metrics`.
     """
 
     supports_dot_lookup = False
 
-    def __init__(self, mail: Mailslots, mountpoint: str, router: Router) -> None:
+    def __init__(
+        self, mail: Mailslots, mountpoint: str, router: Router, numbers: Numbers = tuple
+    ) -> None:
         super().__init__()
         self._mail = mail
         self._router = router
@@ -68,7 +71,7 @@ class Operations(pyfuse3.Operations):
         self._inodes = Inodes(mail.tree.root)
         self._graves = Graves(self._inodes)
         self._remote = RemoteNames(mail, time.time_ns)
-        self._control = control_directory(mail, mountpoint, router, time.time_ns())
+        self._control = control_directory(mail, mountpoint, router, numbers, time.time_ns())
         self._files: dict[int, OpenFile] = {}
         self._listings = Listings(self._inodes, self._extra_entries)
         self._handle_numbers = itertools.count(1)
@@ -413,6 +416,11 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        node = self._inodes[inode]
+        if isinstance(node, RemoteSlot) and name == slot_attributes.MAX_MESSAGE_SIZE.encode():
+            capacity = self.exchange.capacity(node.address)
+            if capacity is not None:
+                return b"%d" % capacity
         slot = self._attribute_slot(inode, errno.ENODATA)
         return os.fsencode(slot_attributes.get_attribute(slot, os.fsdecode(name)))
 
