@@ -36,6 +36,7 @@ COMMANDS = {
     "answer": "answer what others ask",
     "net-send": "send a message to people",
     "messenger": "show messages to people",
+    "alerter": "tell people what programs of this host raise",
     "ls": "list slots and directories",
     "info": "show all that is known of a slot",
     "status": "show the state of the mount",
