@@ -20,8 +20,8 @@ from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import find_mount
 
 _EPILOG = """\
-Each NAME is NAME, DIR/NAME or \\\\.\\mailslot\\NAME. The command makes the slots. They are gone when
-it has ended and nobody else has them open. If stderr is a terminal, it says there when the slots
+Each NAME is NAME, DIR/NAME or \\\\.\\mailslot\\NAME. The command makes the slots. They are gone
+when it has ended and nobody else has them open. If stderr is a terminal, it says there when they
 are there. With -b it returns then, so that a script can go on and write to them. The umask decides
 who may write, as for any file: after `umask 0` all users may.
 
