@@ -32,6 +32,8 @@ def _run(args: argparse.Namespace) -> Exit:
         ways = ", ".join(map(str, domain.transports))
         output.print_lines([f"domain {domain.name}: {ways}, {domain.keyring}"])
         show_keys(keyring)
+    if network.netbios is not None:
+        output.print_lines([str(network.netbios)])
     return Exit.OK
 
 

@@ -60,7 +60,7 @@ _NANOSECONDS_PER_MILLISECOND = 1_000_000
 
 # The kernel looks a name up and then opens what it found. A slot that died in between comes back
 # for a client: its open counts as having come before the last close. In nanoseconds.
-_REVIVAL = 100_000_000
+REVIVAL = 100_000_000
 
 
 class Mailslots:
@@ -426,7 +426,7 @@ class Mailslots:
             or grave is None
             or slot.name in grave.children
             or not self.tree.is_attached(grave)
-            or not 0 <= now - slot.died_at <= _REVIVAL  # clocks may step back
+            or not 0 <= now - slot.died_at <= REVIVAL  # clocks may step back
         ):
             raise SlotError(errno.ESTALE)
         self.shares.charge_name(slot.uid)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.mailslots import Mailslots
-from msfs_fuse.core.slot import Handle
+from msfs_fuse.core.slot import Handle, Slot
 from msfs_fuse.fuse.exchange import Exchange, RemoteHandle
 from msfs_fuse.fuse.replies import PollHandle, Replies, Request
 
@@ -45,8 +45,8 @@ class OpenFile(Protocol):
     def poll(self, poll_handle: PollHandle | None) -> int:
         """The events of poll(2) that are true now; `poll_handle` wants to hear of others."""
 
-    def release(self) -> None:
-        """The last descriptor is closed."""
+    def release(self) -> Slot | None:
+        """The last descriptor is closed. A slot that died of it."""
 
 
 class SlotFile:
@@ -106,7 +106,7 @@ class SlotFile:
             events |= _CAN_WRITE
         return events
 
-    def release(self) -> None:
+    def release(self) -> Slot | None:
         """Close the handle, and with the last one the slot."""
         slot = self._handle.slot
         self._replies.polls.discard(slot, self)
@@ -115,6 +115,7 @@ class SlotFile:
         if closed.unread:
             name = slot.name if slot.name.isprintable() else ascii(slot.name)  # no forged lines
             log.info("slot %s died with %d messages unread", name, closed.unread)
+        return slot if closed.died else None
 
 
 class RemoteFile:
@@ -144,8 +145,9 @@ class RemoteFile:
         """POLLOUT always: what a send queue has no room for is refused, not waited for."""
         return _CAN_WRITE
 
-    def release(self) -> None:
+    def release(self) -> Slot | None:
         """Nothing is kept."""
+        return None
 
 
 class ControlFile:
@@ -174,5 +176,6 @@ class ControlFile:
         """POLLIN always."""
         return _CAN_READ
 
-    def release(self) -> None:
+    def release(self) -> Slot | None:
         """Nothing is kept."""
+        return None

@@ -54,13 +54,13 @@ class Session:
 
     def stop(self) -> None:
         """Answer every read that waits with an error, and have serve() return."""
-        self._operations.replies.close(errno.ESHUTDOWN)
+        self._operations.close(errno.ESHUTDOWN)
         self._loop.close()
         pyfuse3.terminate()
 
     def close(self) -> None:
         """Unmount, whoever has files open."""
-        self._operations.replies.close(errno.ESHUTDOWN)
+        self._operations.close(errno.ESHUTDOWN)
         # libfuse may run umount(8) or fusermount3 for it. With a signal it would not wait for that,
         # and a service manager's is for that program as well, which has this mask, too.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

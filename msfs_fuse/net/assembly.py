@@ -32,7 +32,15 @@ def make_router(settings: NetworkSettings, host: str) -> Router:
         except ValueError as error:
             raise NetworkError(f"domain {each.name}: {error}") from None
         members.append(Member(domain, transports))
-    return Routers(DomainRouter(host, members)) if members else Routers()
+    routers: list[Router] = [DomainRouter(host, members)] if members else []
+    if settings.netbios is not None:
+        from msfs_fuse.net.netbios.router import NetbiosRouter
+
+        try:
+            routers.append(NetbiosRouter(host, settings.netbios, beside_domains=bool(members)))
+        except ValueError as error:
+            raise NetworkError(f"netbios: {error}") from None
+    return Routers(*routers)
 
 
 def load(settings: DomainSettings, host: str) -> tuple[list[Transport], Keyring]:

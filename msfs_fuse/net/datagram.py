@@ -134,7 +134,7 @@ def encode_message(message: Message) -> bytes:
     Raises:
         ValueError: names, or the data, that a datagram cannot carry.
     """
-    host, uid, pid = message.sender
+    host, uid, pid, _ = message.sender
     for name in (host, message.destination):
         if not is_host_name(name):
             raise ValueError(f"not a host or domain: {name!r}")

@@ -4,7 +4,6 @@ import errno
 import logging
 import random
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -13,9 +12,10 @@ import trio
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.metrics import Metric, counter, metrics_of
-from msfs_fuse.core.names import fold
+from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, fold
 from msfs_fuse.core.network import Deliver, HeardHost, Link, Nursery, Route, Router
-from msfs_fuse.core.slot import Sender
+from msfs_fuse.core.slot import Proof, Sender
+from msfs_fuse.net.complaints import Complaints
 from msfs_fuse.net.datagram import Kind, Message, Reason, Refused, Scope, slot_name
 from msfs_fuse.net.domain import Domain, Opened
 from msfs_fuse.net.keyring import KeyringError, load_keyring
@@ -35,10 +35,6 @@ PRIMARY = "*"
 
 _NANOSECONDS_PER_MILLISECOND = 1_000_000
 
-# A source that sends what we drop is named in the log once in so many seconds; so many of them.
-_LOG_INTERVAL = 60.0
-_LOG_SOURCES = 256
-
 # Our own datagrams and second copies come with multicast, at all times.
 _EVERYDAY = (Reason.OWN, Reason.REPLAYED)
 
@@ -49,22 +45,6 @@ class _ArrivalCounts:
     delivered: int = counter("Messages from other hosts put in a slot.")
     no_slot: int = counter("Messages from other hosts for a slot that this one has not.")
     slot_refused: int = counter("Messages from other hosts that a slot did not take.")
-
-
-class _Complaints:
-    """Which sources were named in the log of late. A full table says no more until it has aged."""
-
-    def __init__(self) -> None:
-        self._named: OrderedDict[Hashable, float] = OrderedDict()
-
-    def is_due(self, source: Hashable) -> bool:
-        now = trio.current_time()
-        while self._named and now - next(iter(self._named.values())) > _LOG_INTERVAL:
-            self._named.popitem(last=False)
-        if source in self._named or len(self._named) >= _LOG_SOURCES:
-            return False
-        self._named[source] = now
-        return True
 
 
 @dataclass(eq=False)
@@ -85,8 +65,8 @@ class _DomainRoute(Route):
     def includes_this_host(self) -> bool:
         return True
 
-    def check(self, path: tuple[str, ...]) -> None:
-        _check_path(path)
+    def capacity(self, path: tuple[str, ...]) -> int:
+        return _capacity(path)
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
         domain = self.member.domain
@@ -106,8 +86,8 @@ class _HostRoute(Route):
     def includes_this_host(self) -> bool:
         return False
 
-    def check(self, path: tuple[str, ...]) -> None:
-        _check_path(path)
+    def capacity(self, path: tuple[str, ...]) -> int:
+        return _capacity(path)
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
         ways = [each for each in self.member.transports if each.reaches(self.host)]
@@ -119,11 +99,12 @@ class _HostRoute(Route):
         self.router.send(ways, lambda each: each.send_to_host(self.host, datagram))
 
 
-def _check_path(path: tuple[str, ...]) -> None:
+def _capacity(path: tuple[str, ...]) -> int:
     try:
         slot_name(path)
     except ValueError:
         raise SlotError(errno.ENAMETOOLONG) from None
+    return REMOTE_MESSAGE_SIZE
 
 
 class DomainRouter(Router, Receiver):
@@ -148,7 +129,7 @@ class DomainRouter(Router, Receiver):
         self._clock = clock
         self._counts = _ArrivalCounts()
         self._drops = dict.fromkeys(Reason, 0)
-        self._complaints = _Complaints()
+        self._complaints = Complaints()
         self._hello = trio.Event()
 
     # ---- what the file side asks ----
@@ -245,7 +226,7 @@ class DomainRouter(Router, Receiver):
             # A broker keeps the HELLO of a host that died with it until that host is back.
             if refused.reason in _EVERYDAY or (stored and refused.reason is Reason.STALE):
                 return True
-            if self._complaints.is_due(source):
+            if self._complaints.is_due(source, trio.current_time()):
                 log.info("dropped a datagram from %s: %s", source, refused.reason)
             return False
         self._counts.received += 1
@@ -261,7 +242,7 @@ class DomainRouter(Router, Receiver):
         slots, refused = self._deliver(
             message.path,
             message.data,
-            message.sender,
+            message.sender._replace(proof=Proof.PROVEN),
             message.sent_at * _NANOSECONDS_PER_MILLISECOND,
         )
         self._counts.delivered += slots

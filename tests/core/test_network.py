@@ -15,8 +15,8 @@ class OneRoute(Route):
     def includes_this_host(self) -> bool:
         return False
 
-    def check(self, path: tuple[str, ...]) -> None:
-        return
+    def capacity(self, path: tuple[str, ...]) -> int:
+        return 424
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
         return

@@ -41,7 +41,12 @@ parts = st.text(
 messages = st.builds(
     Message,
     st.integers(0, 2**64 - 1),
-    st.builds(Sender, hosts, st.integers(0, 2**32 - 1), st.integers(0, 2**32 - 1)),
+    st.builds(
+        lambda host, uid, pid: Sender(host, uid, pid),
+        hosts,
+        st.integers(0, 2**32 - 1),
+        st.integers(0, 2**32 - 1),
+    ),
     st.sampled_from(Scope),
     hosts,
     st.lists(parts, min_size=1, max_size=3).map(tuple),

@@ -12,7 +12,7 @@ import trio
 import trio.testing
 
 from msfs_fuse.core.errors import SlotError
-from msfs_fuse.core.slot import Sender
+from msfs_fuse.core.slot import Proof, Sender
 from msfs_fuse.net.domain import Domain
 from msfs_fuse.net.keyring import Key, Keyring
 from msfs_fuse.net.memory import Wire
@@ -265,7 +265,8 @@ async def test_hosts_find_each_other_and_part(make: Make) -> None:
             b"to all",
             b"to the primary domain",
         ]
-        assert b.delivered[0] == (("slot",), b"to b", Sender("a", 1000, 42), START)
+        proven = Sender("a", 1000, 42, Proof.PROVEN)
+        assert b.delivered[0] == (("slot",), b"to b", proven, START)
         route = a.router.route("b")
         assert route is not None
         b.router.close()
