@@ -174,7 +174,7 @@ def run(
     Raises:
         CommandError: it could not be mounted, or the network not be used.
     """
-    faulthandler.register(signal.SIGUSR1)
+    faulthandler.register(signal.SIGUSR1, file=2)
     host = settings.host or socket.gethostname().partition(".")[0]
     router = _make_router(settings, host)
     mail = Mailslots(

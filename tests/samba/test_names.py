@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -10,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Mount
+from tests.conftest import Mount, force_unmount
 from tests.samba.conftest import link
+from tests.support.examples import CHECKOUT
 from tests.support.network import (
     Host,
     Lan,
@@ -235,3 +237,36 @@ def test_a_port_that_is_taken_is_told(hosts: list[Host], tmp_path: Path) -> None
             assert f"UDP port 138 is taken by process {other.pid}" in told
         finally:
             other.kill()
+
+
+def capabilities(text: str) -> list[str]:
+    """What the lines CapabilityBoundingSet of a unit or a drop-in allow, for setpriv(1)."""
+    found = re.findall(r"^\s*CapabilityBoundingSet=(.*)$", text, re.MULTILINE)
+    return [word.removeprefix("CAP_").lower() for line in found for word in line.split()]
+
+
+@pytest.mark.parametrize("with_drop_in", [False, True])
+def test_what_the_service_may_do(hosts: list[Host], tmp_path: Path, with_drop_in: bool) -> None:
+    """With what its unit allows, and what the page has one add."""
+    allowed = capabilities((CHECKOUT / "scripts/install.d/msfs.service").read_text())
+    if with_drop_in:
+        allowed += capabilities((CHECKOUT / "docs/samba-and-windows.md").read_text())
+    assert ("net_bind_service" in allowed) is with_drop_in
+    bounding = ",".join(["-all", *(f"+{each}" for each in allowed)])
+    (tmp_path / "mail").mkdir()
+    one = hosts[0]
+    command = [*one.inside, "setpriv", f"--bounding-set={bounding}", sys.executable]
+    command += ["-m", "msfs_fuse", "mount", "--config", str(one.configure(CONFIG))]
+    try:
+        done = subprocess.run(
+            [*command, str(tmp_path / "mail")],
+            capture_output=True,
+            text=True,
+            timeout=20,
+            check=False,
+        )
+        assert (done.returncode == 0) is with_drop_in, done.stderr
+        if not with_drop_in:
+            assert "not permitted; it takes root, or CAP_NET_BIND_SERVICE" in done.stderr
+    finally:
+        force_unmount(tmp_path / "mail")

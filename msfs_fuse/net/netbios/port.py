@@ -59,22 +59,17 @@ class Port:
     """One socket on all addresses.
 
     Args:
-        number: 0 for any.
+        number: 0 for any; it is known once it is open.
         size: of the buffer for a datagram, more than any that is taken.
     """
 
     def __init__(self, number: int, size: int) -> None:
-        self._number = number
+        self.number = number
         self._size = size
         self._socket: socket.socket | None = None
         self._queue: deque[tuple[bytes, Place]] = deque()
         self._queued = trio.Event()
         self.count = _Counts()
-
-    @property
-    def number(self) -> int:
-        """The port that it has, once it is open."""
-        return int(self._socket.getsockname()[1]) if self._socket else self._number
 
     def open(self) -> None:
         """Bind.
@@ -89,11 +84,11 @@ class Port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
             sock.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, 1)
             # Not shared: who else has it would take what is for us, or we what is for them.
-            sock.bind(("0.0.0.0", self._number))
+            sock.bind(("0.0.0.0", self.number))
         except OSError as error:
             sock.close()
-            raise OSError(error.errno, f"UDP port {self._number}: {_explain(error)}") from None
-        self._socket = sock
+            raise OSError(error.errno, f"UDP port {self.number}: {_explain(error)}") from None
+        self._socket, self.number = sock, sock.getsockname()[1]
 
     def close(self) -> None:
         """Close; what is sent later is lost."""

@@ -6,7 +6,6 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Address
 
 import trio
@@ -23,13 +22,13 @@ from msfs_fuse.net.netbios.counts import Counts
 from msfs_fuse.net.netbios.datagram import Datagram, Kind
 from msfs_fuse.net.netbios.interfaces import Interface, interfaces
 from msfs_fuse.net.netbios.lookups import Found
-from msfs_fuse.net.netbios.mailslot import Write
 from msfs_fuse.net.netbios.nameport import NameService
 from msfs_fuse.net.netbios.names import Name
 from msfs_fuse.net.netbios.nmbd import NmbdClient
 from msfs_fuse.net.netbios.port import Place, Port
 from msfs_fuse.net.netbios.recent import Recent
 from msfs_fuse.net.netbios.refusal import Reason, Refused
+from msfs_fuse.net.netbios.routes import GroupRoute, HostRoute, OwnRoute, ReplyRoute
 from msfs_fuse.net.netbios.settings import DOMAIN, NetbiosSettings, Way
 from msfs_fuse.net.transport import METRICS_PREFIX, QueueFull
 from msfs_fuse.net.udp.multicast import LinkChanges
@@ -48,56 +47,6 @@ _HEARD = 256
 
 # Copies and what is for others come all the time.
 _EVERYDAY = (Reason.OWN, Reason.DUPLICATE, Reason.OTHER_NAME, Reason.CLOSED_SLOT)
-
-
-@dataclass(frozen=True)
-class _Route(Route):
-    router: "NetbiosRouter"
-    name: Name
-
-    @property
-    def includes_this_host(self) -> bool:
-        return self.router.is_ours(self.name)
-
-    def capacity(self, path: tuple[str, ...]) -> int:
-        return self.router.capacity(path)
-
-    def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
-        self.send_smb(mailslot.encode(Write(path, data)))
-
-    def send_smb(self, smb: bytes) -> None:
-        raise NotImplementedError
-
-
-class _OwnRoute(_Route):
-    """To this host by its name there."""
-
-    def send_smb(self, smb: bytes) -> None:
-        return
-
-
-class _GroupRoute(_Route):
-    def send_smb(self, smb: bytes) -> None:
-        self.router.broadcast(self.name, smb)
-
-
-class _HostRoute(_Route):
-    def send_smb(self, smb: bytes) -> None:
-        self.router.send_to(self.name, smb)
-
-
-@dataclass(frozen=True)
-class _ReplyRoute(_Route):
-    """To whom we have had a message from. An nmbd on this host may be called as we are."""
-
-    place: Place
-
-    @property
-    def includes_this_host(self) -> bool:
-        return False
-
-    def send_smb(self, smb: bytes) -> None:
-        self.router.send(Kind.UNIQUE, self.name, smb, [self.place])
 
 
 class NetbiosRouter(Router):
@@ -161,7 +110,7 @@ class NetbiosRouter(Router):
         if fold(name) == fold(self._host):
             return None
         if text == _PRIMARY:
-            return _GroupRoute(self, self._workgroup)
+            return GroupRoute(self, self._workgroup)
         label, at, address = text.rpartition("@")
         try:
             wanted = Name.parse(label if at else text)
@@ -169,13 +118,13 @@ class NetbiosRouter(Router):
             return None
         if at:
             place = self._place_of(wanted, address)
-            return _ReplyRoute(self, wanted, place) if place else None
-        if wanted == self._name:
-            return _OwnRoute(self, wanted)
-        if wanted == self._workgroup or wanted.suffix in _GROUPS:
-            return _GroupRoute(self, wanted)
+            return ReplyRoute(self, wanted, place) if place else None
+        if wanted in (self._workgroup, names.MASTERS) or wanted.suffix in _GROUPS:
+            return GroupRoute(self, wanted)
+        if self.is_ours(wanted):
+            return OwnRoute(self, wanted)
         asks = self._settings.lookup and (is_explicit or not self._beside_domains)
-        return _HostRoute(self, wanted) if self._may_reach(wanted, asks) else None
+        return HostRoute(self, wanted) if self._may_reach(wanted, asks) else None
 
     def _place_of(self, name: Name, address: str) -> Place | None:
         """Where one is whom we have had a message from."""
@@ -220,9 +169,9 @@ class NetbiosRouter(Router):
         for port in (self._port, self._service.port):
             yield from metrics_of(port.count, METRICS_PREFIX)
         for link in self.links():
-            labels = {"domain": link.domain, "url": link.url}
-            name = f"{METRICS_PREFIX}link_up"
-            yield Metric(name, "Whether the broker is there.", "gauge", link.is_up, labels)
+            name = f"{METRICS_PREFIX}netbios_up"
+            told = "Whether a NetBIOS name is ours, or nmbd is there."
+            yield Metric(name, told, "gauge", link.is_up, {"link": link.url})
         for reason, number in self.count.dropped.items():
             name = f"{METRICS_PREFIX}dropped"
             yield Metric(name, "Datagrams dropped.", "counter", number, {"reason": reason.value})
