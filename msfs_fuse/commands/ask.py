@@ -28,9 +28,9 @@ TARGET is as for msfs send: mostly a slot on each host of a domain, DOMAIN/NAME 
 who serve it with msfs answer write their answers to a slot that is made for this question, in the
 directory ask.UID: nobody else may list that, so only who was asked knows its name.
 
-The first answer is printed. With --all it is every answer that comes until the time is over, with
---random one of these, so that the work is shared. With --json each answer is a line with who sent
-it, as msfs listen prints.
+The first answer is printed. With --all every answer that comes before the time has passed, with
+--random one of these at random, so that the work is shared. With --json each answer is a line with
+its sender, as msfs listen prints it.
 
 A query is one message: its first line is the name of the slot for answers as Windows writes it, and
 QUERY is the rest. Programs of any kind can answer it.
@@ -38,7 +38,7 @@ QUERY is the rest. Programs of any kind can answer it.
 exit codes:
   0  there was an answer
   1  failed
-  2  the command line makes no sense
+  2  the command line is wrong
   3  no mailslots are mounted, more than one mount to choose from, or the mount is gone
   4  nobody listens there
   5  the time was over before there was an answer

@@ -14,12 +14,13 @@ from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import fstab_mounts, is_alive, our_mounts
 
 _EPILOG = """\
-One line for each check: ok, warn or fail, what was found and what to do about it. Looked at are
-FUSE, the configuration and the files it names, the UDP port, the clock, /etc/fstab and the mounts.
+There is a line for each check: ok, warn or fail, what was found, and what to do about it. Checked
+are FUSE, the configuration and the files that it names, the ports, the clock, /etc/fstab and the
+mounts.
 
 exit codes:
-  0  nothing failed; there may be warnings
-  1  something failed
+  0  no check failed; there may be warnings
+  1  a check failed
 """
 
 _SERVICE = "/etc/systemd/system/multi-user.target.wants/msfs.service"

@@ -13,10 +13,10 @@ from msfs_fuse.mounts import find_mount
 
 _EPILOG = """\
 The lines below read_at are the attributes user.mailslot.* of the slot, see getfattr(1). Those of
-the sender are about the message read last. read_timeout is in milliseconds. The owner can set
-max_message_size, read_timeout, short_read and network, with setfattr(1).
-With --json numbers are numbers, times are seconds since 1970, and null is what there is not or
-what you may not read.
+the sender are about the message that was read last. read_timeout is in milliseconds. The owner can
+set max_message_size, read_timeout, short_read and network, with setfattr(1).
+With --json times are seconds since 1970. A null means that there is none, or that you may not read
+it.
 """
 
 _TIMES = ("written_at", "read_at", "sent_at")

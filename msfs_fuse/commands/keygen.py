@@ -12,14 +12,14 @@ _EPILOG = """\
 A keyring has the keys of a domain, one in each line. The first one sends, all of them receive.
 Without an option a new keyring with one key is made: copy it to each host of the domain.
 
-To change keys without a gap, wait after each step until all hosts have it, and have taken it
-(kill -HUP the daemon, its pid is in .msfs/status):
+Keys change without a gap in three steps. After each step all hosts need the file, and their daemons
+have to read it (kill -HUP the daemon, whose pid is in .msfs/status):
 
   msfs keygen --add FILE         then copy FILE to all hosts
   msfs keygen --use KEY FILE     on each host
   msfs keygen --remove OLD FILE  on each host
 
-KEY and OLD are what msfs keygen and msfs config --check call a key, never the key itself.
+KEY and OLD are the names that msfs keygen and msfs config --check show, never the keys themselves.
 """
 
 
@@ -27,7 +27,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     change = parser.add_mutually_exclusive_group()
     change.add_argument("--add", action="store_true", help="add a new key, to receive with")
     change.add_argument("--use", metavar="KEY", help="send with this key")
-    change.add_argument("--remove", metavar="KEY", help="accept this key no more")
+    change.add_argument("--remove", metavar="KEY", help="do not accept this key any more")
     parser.add_argument("keyring", metavar="FILE", help="the keyring, 0600")
 
 

@@ -20,29 +20,29 @@ from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import find_mount
 
 _EPILOG = """\
-Each NAME is NAME, DIR/NAME or \\\\.\\mailslot\\NAME. The slots are made, and go when msfs listen
-ends and nobody else has them open. It says on stderr that they are there, if that is a terminal;
-with -b it returns then, so that a script can go on and write to them. Who may write is up to the
-umask, as for any file: after `umask 0` all users may.
+Each NAME is NAME, DIR/NAME or \\\\.\\mailslot\\NAME. The command makes the slots. They are gone when
+it has ended and nobody else has them open. If stderr is a terminal, it says there when the slots
+are there. With -b it returns then, so that a script can go on and write to them. The umask decides
+who may write, as for any file: after `umask 0` all users may.
 
-Messages are printed one after the other, a newline added to those that do not end in one.
-Several slots take turns. With --json each message is one line with the keys slot, message (or
+Messages are printed one after the other. One that does not end in a newline gets one. Several slots
+take turns. With --json each message is one line with the keys slot, message (or
 message_base64, if it is not UTF-8), size, sender_host, sender_proof (local, proven or claimed),
 sender_uid, sender_pid, sent_at (seconds since 1970).
 
 With --exec the next message is read when the command for the last one has ended. It has the message
 on standard input, and in the environment MSFS_SLOT, MSFS_SENDER_HOST, MSFS_SENDER_PROOF,
-MSFS_SENDER_UID, MSFS_SENDER_PID, MSFS_SENT_AT and MSFS_MOUNT. One that fails is reported on stderr,
-and the next message has its turn; one that cannot be started for want of memory, processes or files
-is tried again. It runs in a process group of its own: ^C or SIGTERM lets it finish and ends msfs
-listen then; a second one is passed on to the command.
+MSFS_SENDER_UID, MSFS_SENDER_PID, MSFS_SENT_AT and MSFS_MOUNT. A command that fails is reported on
+stderr, and the next message has its turn. A command that cannot be started because memory,
+processes or open files have run out is tried again. It runs in a process group of its own. After ^C
+or SIGTERM msfs listen lets it finish, and ends then. A second signal is passed on to the command.
 
 exit codes:
-  0  -n messages came; or the time was over and there was no -n, but a message
-  1  failed; or with --exec a command did
-  2  the command line makes no sense
+  0  -n messages came; without -n: the time passed, and a message came
+  1  failed, or with --exec a command failed
+  2  the command line is wrong
   3  no mailslots are mounted, more than one mount to choose from, or the mount is gone
-  5  the time was over before -n messages, or without -n before any, had come
+  5  the time passed before -n messages came; without -n: before any came
 """
 
 Deliver = Callable[[Mailslot, bytes, str], None]

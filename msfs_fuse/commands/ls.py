@@ -12,8 +12,8 @@ from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import find_mount
 
 _EPILOG = """\
-Columns: permissions, owner, messages queued, size of the next one in bytes, time of the last write.
-A dash stands for what there is not, or what you may not read.
+The columns are the permissions, the owner, the messages queued, the size of the next one in bytes,
+and the time of the last write. A dash means that there is none, or that you may not read it.
 """
 
 _HEADER = ("NAME", "MODE", "OWNER", "MESSAGES", "NEXT", "WRITTEN")

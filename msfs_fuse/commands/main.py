@@ -16,13 +16,13 @@ _EXIT_CODES = """\
 exit codes:
   0  done
   1  failed; one line on stderr says why, and what to do
-  2  the command line makes no sense
+  2  the command line or the configuration is wrong
   3  no mailslots are mounted, or more than one mount to choose from
   4  there is no such slot: nobody listens
-  5  time is over (listen -t)
-A signal ends a command as it ends any: 130 in a shell after ^C.
+  5  the time of -t passed before enough messages came
+When a signal ends a command, the code is as for any command: 130 in a shell after ^C.
 
-The mount is that of --mount, or of $MSFS_MOUNT, or the only one there is.
+The mount is the one that --mount names, or $MSFS_MOUNT, or the only one there is.
 """
 
 # Each command with its summary; the rest is in the module of that name, see `Command`. Summaries
@@ -36,10 +36,11 @@ COMMANDS = {
     "answer": "answer what others ask",
     "net-send": "send a message to people",
     "messenger": "show messages to people",
+    "alerter": "tell people what programs of this host raise",
     "ls": "list slots and directories",
     "info": "show all that is known of a slot",
     "status": "show the state of the mount",
-    "peers": "list the hosts that were heard of late",
+    "peers": "list the other hosts that are known to be there",
     "keygen": "make a keyring, or change its keys",
     "config": "look at the configuration",
     "doctor": "look for what is wrong, and say what to do about it",

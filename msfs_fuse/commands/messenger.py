@@ -5,7 +5,7 @@ import contextlib
 import os
 import signal
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import anyio
@@ -133,7 +133,7 @@ class _Service:
         self._shows = _Shows(args, mount)
         self._taken = 0
         self._sessions = 0
-        self._scope = anyio.CancelScope()
+        self._end: Callable[[], None] = lambda: None
         self.caught: int | None = None
 
     async def run(self) -> None:
@@ -147,7 +147,7 @@ class _Service:
                     tasks.start_soon(listener.serve, self._converse)
                 tasks.start_soon(self._obey)
                 tasks.start_soon(self._summarise)
-                self._scope = tasks.cancel_scope
+                self._end = tasks.cancel_scope.cancel
                 while True:
                     await anyio.wait_readable(self._slot)
                     data = self._slot.take()
@@ -159,7 +159,7 @@ class _Service:
         with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
             async for number in signals:
                 self.caught = number
-                self._scope.cancel()
+                self._end()
                 return
 
     async def _summarise(self) -> None:
@@ -185,7 +185,7 @@ class _Service:
             await self._execute(message)
         await anyio.to_thread.run_sync(self._shows.show, message)
         if self._taken == self._args.count:
-            self._scope.cancel()
+            self._end()
 
     async def _execute(self, message: _Message) -> None:
         host, uid = message.sender.host, message.sender.uid

@@ -16,7 +16,7 @@ options for -o, separated by commas:
 
 The configuration is /etc/msfs/msfs.toml and /etc/msfs/msfs.toml.d/*.toml, for users who are not
 root ~/.config/msfs/msfs.toml and ~/.config/msfs/msfs.toml.d/*.toml, or FILE and FILE.d/*.toml.
-SIGHUP has the daemon read it again: limits, strict, keys, passwords and certificates may change.
+After SIGHUP the daemon reads it again: limits, strict, keys, passwords and certificates may change.
 """
 
 

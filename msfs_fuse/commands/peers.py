@@ -1,4 +1,4 @@
-"""`msfs peers`: list the hosts that the mount has heard of late, for each domain."""
+"""`msfs peers`: list the other hosts that the mount knows to be there, for each domain."""
 
 import argparse
 import os

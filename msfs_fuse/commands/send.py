@@ -20,13 +20,14 @@ TARGET is one of
   DOMAIN/NAME, @DOMAIN/NAME  one on each host of a domain
   \\\\HOST\\mailslot\\NAME      the same as Windows writes it, in quotes; HOST is . for this host
 
-TEXT is sent as it is, without a newline. Put -- in front of one that begins with a dash. Without
+TEXT is sent as it is, without a newline. Put -- in front of a text that begins with a dash. Without
 TEXT all of standard input is one message. Nothing confirms that a message is read.
 
 exit codes:
   0  the slot has the message
-  1  it has not: it is full, not ours to write, out of reach, or the message too long or empty
-  2  the command line makes no sense
+  1  it has not: the slot is full or out of reach, you may not write to it, or the message is empty
+     or too long
+  2  the command line is wrong
   3  no mailslots are mounted, or more than one mount to choose from
   4  nobody listens there
 """

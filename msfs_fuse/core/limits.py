@@ -22,6 +22,8 @@ class Limits:
         max_bytes: bytes queued in the whole mount.
         max_slots_per_user: slots and directories that one user may own; root is exempt.
         max_waiting: reads that may wait at the same time in the whole mount.
+        max_user_share: percent of max_bytes, max_total_messages and max_waiting that one user may
+            have. Root may have all, and the last thirty-second part is for root alone.
     """
 
     max_message_size: int = 64 * 1024
@@ -30,11 +32,14 @@ class Limits:
     max_total_messages: int = 2_000_000
     max_bytes: int = 256 * 1024 * 1024
     max_slots_per_user: int = 4096
-    max_waiting: int = 16_384
+    max_waiting: int = 65_536
+    max_user_share: int = 25
 
     def __post_init__(self) -> None:
         for name, value in vars(self).items():
             if value < 1:
                 raise ValueError(f"{name} must be at least 1, not {value}")
+        if self.max_user_share > 100:
+            raise ValueError(f"max_user_share is a percentage, not {self.max_user_share}")
         if self.max_message_size > MESSAGE_SIZE_CEILING:
             raise ValueError(f"max_message_size must be at most {MESSAGE_SIZE_CEILING} bytes")

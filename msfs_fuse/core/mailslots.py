@@ -38,7 +38,7 @@ from msfs_fuse.core.counts import Counts
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.metrics import Metric, metrics_of
-from msfs_fuse.core.shares import ROOT_UID, Shares
+from msfs_fuse.core.shares import OTHER_HOSTS, ROOT_UID, Shares
 from msfs_fuse.core.slot import (
     Access,
     Answer,
@@ -113,9 +113,9 @@ class Mailslots:
 
     @limits.setter
     def limits(self, limits: Limits) -> None:
-        was_full = self._is_full()
-        self._limits = self.shares.limits = limits
-        self.relieved |= was_full and not self._is_full()
+        self._limits = limits
+        self.shares.use(limits)
+        self.relieved = True  # perhaps
 
     @property
     def waiting(self) -> int:
@@ -211,7 +211,8 @@ class Mailslots:
             return Closed(answers, died=False, unread=0)
         unread = len(slot.messages)
         self.counts.messages_unread += unread
-        self._release(unread, slot.size)
+        for message, sender, _ in slot.messages:
+            self._release(sender, len(message))
         slot.messages.clear()
         slot.size = slot.offset = 0
         slot.grave, slot.died_at = slot.parent, now
@@ -240,12 +241,23 @@ class Mailslots:
         if size > slot.max_message_size:
             self.counts.writes_too_long += 1
             raise SlotError(errno.EMSGSIZE)
-        limits = self._limits
+        limits, shares = self._limits, self.shares
+        uid = sender.uid if sender.host == self.host else OTHER_HOSTS
+        held = shares.of(uid)
         if (  # not _fits(slot, size), which would be a call more for each message
             len(slot.messages) >= limits.max_messages
             or slot.size + size > limits.max_slot_bytes
             or self.messages >= limits.max_total_messages
             or self.bytes + size > limits.max_bytes
+            or (
+                uid != ROOT_UID
+                and (
+                    held.messages >= shares.messages
+                    or held.bytes + size > shares.bytes
+                    or self.messages >= shares.all_messages
+                    or self.bytes + size > shares.all_bytes
+                )
+            )
         ):
             self.counts.writes_full += 1
             raise SlotError(errno.ENOSPC)
@@ -254,6 +266,8 @@ class Mailslots:
         slot.mtime = now
         self.messages += 1
         self.bytes += size
+        held.messages += 1
+        held.bytes += size
         counts = self.counts
         counts.messages_written += 1
         counts.bytes_written += size
@@ -319,10 +333,10 @@ class Mailslots:
             raise SlotError(errno.EBADF)
         deadline = None
         if not slot.messages:
-            self._check_waiting(slot, wait)
+            self._check_waiting(handle, wait)
             if slot.read_timeout is not None:
                 deadline = monotonic + slot.read_timeout * _NANOSECONDS_PER_MILLISECOND
-        self._reads.add(token, slot, size, deadline)
+        self._reads.add(token, slot, size, deadline, self.shares.of(handle.sender.uid))
         return self._match(slot, now) if slot.messages else []
 
     def cancel_reader(self, token: Hashable) -> bool:
@@ -349,9 +363,9 @@ class Mailslots:
             self._reads.remove(token)
         return [Answer(token, None, code) for token in tokens]
 
-    def is_writable(self, slot: Slot) -> bool:
+    def is_writable(self, handle: Handle) -> bool:
         """Whether a one-byte write would fit."""
-        return self._fits(slot, 1)
+        return self._fits(handle.slot, 1) and self._has_room(handle.sender)
 
     # ---- inside ----
 
@@ -377,17 +391,22 @@ class Mailslots:
             del slot.messages[0]
             slot.offset = 0
             slot.size -= len(data)
-            self._release(1, len(data))
+            self._release(sender, len(data))
             self.counts.messages_read += 1
         return answers
 
-    def _check_waiting(self, slot: Slot, wait: bool) -> None:
+    def _check_waiting(self, handle: Handle, wait: bool) -> None:
+        slot, uid = handle.slot, handle.sender.uid
         if not wait:
             raise SlotError(errno.EAGAIN)
         if slot.read_timeout == 0:
             self.counts.reads_timed_out += 1
             raise SlotError(errno.ETIMEDOUT)
-        if len(self._reads) >= self._limits.max_waiting:
+        shares, waiting = self.shares, len(self._reads)
+        if waiting >= self._limits.max_waiting or (
+            uid != ROOT_UID
+            and (waiting >= shares.all_waiting or shares.of(uid).waiting >= shares.waiting)
+        ):
             self.counts.reads_over_limit += 1
             raise SlotError(errno.EAGAIN)
 
@@ -400,16 +419,33 @@ class Mailslots:
             and self.bytes + size <= limits.max_bytes
         )
 
-    def _is_full(self) -> bool:
-        limits = self._limits
-        return self.messages >= limits.max_total_messages or self.bytes >= limits.max_bytes
+    def _has_room(self, sender: Sender) -> bool:
+        limits, shares = self._limits, self.shares
+        uid = sender.uid if sender.host == self.host else OTHER_HOSTS
+        if uid == ROOT_UID:
+            return self.messages < limits.max_total_messages and self.bytes < limits.max_bytes
+        held = shares.of(uid)
+        return (
+            held.messages < shares.messages
+            and held.bytes < shares.bytes
+            and self.messages < shares.all_messages
+            and self.bytes < shares.all_bytes
+        )
 
-    def _release(self, messages: int, size: int) -> None:
-        was_full = self._is_full()
-        self.messages -= messages
+    def _release(self, sender: Sender, size: int) -> None:
+        shares = self.shares
+        held = shares.of(sender.uid if sender.host == self.host else OTHER_HOSTS)
+        if (
+            held.messages >= shares.messages
+            or held.bytes >= shares.bytes
+            or self.messages >= shares.all_messages
+            or self.bytes >= shares.all_bytes
+        ):
+            self.relieved = True  # whoever polls looks again, and once too often does no harm
+        held.messages -= 1
+        held.bytes -= size
+        self.messages -= 1
         self.bytes -= size
-        if was_full and not self._is_full():
-            self.relieved = True
 
     def _open(self, slot: Slot, access: Access, caller: Caller) -> Handle:
         handle = Handle(slot, access, Sender(self.host, caller.uid, caller.pid))

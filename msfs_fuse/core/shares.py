@@ -2,6 +2,7 @@
 
 import errno
 from collections import Counter
+from dataclasses import dataclass
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.limits import Limits
@@ -9,16 +10,59 @@ from msfs_fuse.core.limits import Limits
 ROOT_UID = 0
 
 
+# The user that messages from other hosts count for.
+OTHER_HOSTS = -1
+
+# The last part of each total, one in so many, is for root alone.
+_RESERVE = 32
+
+# So many records of users who have nothing are not worth looking for.
+_FEW = 1000
+
+
+@dataclass(slots=True, eq=False)
+class Held:
+    """What a user has of what all share: messages queued, their bytes, and waiting reads."""
+
+    messages: int = 0
+    bytes: int = 0
+    waiting: int = 0
+
+
 class Shares:
     """What each user has, and whether he may have more.
 
     Attributes:
-        limits: upper bounds; whoever replaces them evicts nothing.
+        messages, bytes, waiting: what one user may have; no bound for root.
+        all_messages, all_bytes, all_waiting: what all may have, root aside.
     """
 
     def __init__(self, limits: Limits) -> None:
-        self.limits = limits
         self._names: Counter[int] = Counter()
+        self._held: dict[int, Held] = {}
+        self.use(limits)
+
+    def use(self, limits: Limits) -> None:
+        """Take new upper bounds. Nothing is evicted."""
+        self.limits = limits
+        share = limits.max_user_share
+        self.messages = max(1, limits.max_total_messages * share // 100)
+        self.bytes = max(1, limits.max_bytes * share // 100)
+        self.waiting = max(1, limits.max_waiting * share // 100)
+        self.all_messages = limits.max_total_messages - limits.max_total_messages // _RESERVE
+        self.all_bytes = limits.max_bytes - limits.max_bytes // _RESERVE
+        self.all_waiting = limits.max_waiting - limits.max_waiting // _RESERVE
+
+    def of(self, uid: int) -> Held:
+        """What a user has; whoever holds this may count in it."""
+        held = self._held.get(uid)
+        if held is None:
+            if len(self._held) > _FEW:
+                self._held = {
+                    user: each for user, each in self._held.items() if each.messages or each.waiting
+                }
+            held = self._held[uid] = Held()
+        return held
 
     def charge_name(self, uid: int) -> None:
         """Count one more slot or directory as this user's.

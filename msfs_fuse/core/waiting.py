@@ -3,6 +3,7 @@
 from collections.abc import Hashable, Iterator
 
 from msfs_fuse.core.deadlines import Deadlines
+from msfs_fuse.core.shares import Held
 from msfs_fuse.core.slot import Slot
 
 
@@ -10,7 +11,7 @@ class WaitingReads:
     """What the slots' own queues do not tell: whose slot a token waits at, and until when."""
 
     def __init__(self) -> None:
-        self._slots: dict[Hashable, Slot] = {}
+        self._slots: dict[Hashable, tuple[Slot, Held]] = {}
         self._deadlines = Deadlines()
 
     def __len__(self) -> int:
@@ -19,23 +20,27 @@ class WaitingReads:
     def __iter__(self) -> Iterator[Hashable]:
         return iter(self._slots)
 
-    def add(self, token: Hashable, slot: Slot, size: int, deadline: int | None) -> None:
+    def add(self, token: Hashable, slot: Slot, size: int, deadline: int | None, held: Held) -> None:
         """Queue a read at a slot.
 
         Args:
             size: bytes that its buffer holds.
             deadline: when to give up, in monotonic nanoseconds; None for never.
+            held: what its user has.
         """
         slot.waiting[token] = size
-        self._slots[token] = slot
+        self._slots[token] = slot, held
+        held.waiting += 1
         if deadline is not None:
             self._deadlines.add(token, deadline)
 
     def remove(self, token: Hashable) -> bool:
         """Take a read out of the queue. False if it does not wait any more."""
-        slot = self._slots.pop(token, None)
-        if slot is None:
+        entry = self._slots.pop(token, None)
+        if entry is None:
             return False
+        slot, held = entry
+        held.waiting -= 1
         del slot.waiting[token]
         self._deadlines.discard(token)
         return True

@@ -107,7 +107,7 @@ class SlotFile:
         events = 0
         if handle.access.reads and handle.slot.messages:
             events |= _CAN_READ
-        if handle.access.writes and self._mail.is_writable(handle.slot):
+        if handle.access.writes and self._mail.is_writable(handle):
             events |= _CAN_WRITE
         return events
 

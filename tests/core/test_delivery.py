@@ -10,7 +10,7 @@ from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.slot import Directory, Handle, Sender
 from tests.support.core import ALICE, ROOT, ask, create, read, refused
 
-LIMITS = Limits(max_message_size=10, max_messages=2)
+LIMITS = Limits(max_user_share=100, max_message_size=10, max_messages=2)
 FAR = Sender("build7", 1000, 42)
 SENT, NOW = 5_000_000_000, 7_000_000_000
 

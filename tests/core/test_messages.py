@@ -29,6 +29,7 @@ LIMITS = Limits(
     max_total_messages=6,
     max_bytes=30,
     max_waiting=3,
+    max_user_share=100,
 )
 
 
@@ -279,22 +280,22 @@ def test_nothing_is_no_message(mail: Mailslots, server: Handle) -> None:
 
 def test_a_slot_is_full_of_messages(mail: Mailslots, server: Handle) -> None:
     write(mail, server, *[b"x"] * 4)
-    assert not mail.is_writable(server.slot)
+    assert not mail.is_writable(server)
     with refused(errno.ENOSPC):
         write(mail, server, b"x")
     assert mail.counts.writes_full == 1
     read(mail, server)
-    assert mail.is_writable(server.slot)
+    assert mail.is_writable(server)
     write(mail, server, b"x")
 
 
 def test_a_slot_is_full_of_bytes(mail: Mailslots, server: Handle) -> None:
     write(mail, server, b"x" * 10, b"x" * 9)
-    assert mail.is_writable(server.slot)
+    assert mail.is_writable(server)
     with refused(errno.ENOSPC):
         write(mail, server, b"xx")
     write(mail, server, b"x")
-    assert not mail.is_writable(server.slot)
+    assert not mail.is_writable(server)
 
 
 def test_a_mount_is_full_of_messages(mail: Mailslots, server: Handle) -> None:
@@ -302,7 +303,7 @@ def test_a_mount_is_full_of_messages(mail: Mailslots, server: Handle) -> None:
     write(mail, server, *[b"x"] * 3)
     write(mail, other, *[b"x"] * 3)
     for full in (server, other):
-        assert not mail.is_writable(full.slot)
+        assert not mail.is_writable(full)
         with refused(errno.ENOSPC):
             write(mail, full, b"x")
 
@@ -311,20 +312,20 @@ def test_a_mount_is_full_of_bytes(mail: Mailslots, server: Handle) -> None:
     other = create(mail, "other")
     write(mail, server, b"x" * 10, b"x" * 10)
     write(mail, other, b"x" * 9)
-    assert mail.is_writable(other.slot)
+    assert mail.is_writable(other)
     with refused(errno.ENOSPC):
         write(mail, other, b"xx")
     write(mail, other, b"x")
-    assert not mail.is_writable(other.slot)
+    assert not mail.is_writable(other)
 
 
 def test_a_slot_that_dies_makes_room(mail: Mailslots, server: Handle) -> None:
     other = create(mail, "other")
     write(mail, server, b"x" * 10, b"x" * 10)
     write(mail, other, b"x" * 10)
-    assert not mail.is_writable(other.slot)
+    assert not mail.is_writable(other)
     mail.close_handle(server, 2)
-    assert mail.is_writable(other.slot)
+    assert mail.is_writable(other)
 
 
 # ---- times and limits ----
@@ -361,6 +362,6 @@ def test_limits_are_at_least_1(name: str) -> None:
 def test_messages_fit_into_one_request() -> None:
     """The kernel splits a write above 1 MiB; a piece must not be taken for a message."""
     assert MESSAGE_SIZE_CEILING < 1024 * 1024
-    Limits(max_message_size=MESSAGE_SIZE_CEILING)
+    Limits(max_user_share=100, max_message_size=MESSAGE_SIZE_CEILING)
     with pytest.raises(ValueError, match="max_message_size"):
-        Limits(max_message_size=MESSAGE_SIZE_CEILING + 1)
+        Limits(max_user_share=100, max_message_size=MESSAGE_SIZE_CEILING + 1)

@@ -25,7 +25,7 @@ from tests.support.core import (
 
 @pytest.fixture
 def mail() -> Mailslots:
-    return Mailslots(Limits(max_slots_per_user=2))
+    return Mailslots(Limits(max_user_share=100, max_slots_per_user=2))
 
 
 # ---- the server handle ----

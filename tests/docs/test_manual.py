@@ -104,9 +104,9 @@ COMMANDS = commands_of(cli.build_parser())
 
 def test_each_command_has_a_section_and_a_synopsis() -> None:
     text = page("msfs.1")
-    assert re.findall(r"^\.SS msfs (\w+)$", text, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^\.SS msfs ([\w-]+)$", text, re.MULTILINE) == list(COMMANDS)
     synopsis = section(text, "SYNOPSIS")
-    assert re.findall(r"^\.B msfs (\w+)", synopsis, re.MULTILINE) == list(COMMANDS)
+    assert re.findall(r"^\.B msfs ([\w-]+)", synopsis, re.MULTILINE) == list(COMMANDS)
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -9,7 +9,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Mount
-from tests.support.processes import SERVER, is_root, line_of, opened, run, started, wait_until
+from tests.support.processes import (
+    SERVER,
+    is_root,
+    line_of,
+    opened,
+    run,
+    started,
+    wait_until,
+)
 
 STORM = """
 end = time.monotonic() + float(sys.argv[2])

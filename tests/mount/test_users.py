@@ -18,6 +18,7 @@ from tests.support.processes import (
     Popen,
     is_root,
     line_of,
+    opened,
     output_of,
     run,
     shell,
@@ -362,3 +363,25 @@ def test_a_path_handle_gives_no_rights(mount: Mount) -> None:
                 assert output_of(process) == "refused"
         os.close(path)
     wait_until(lambda: os.listdir(mount.path) == [".msfs"])
+
+
+def test_one_user_cannot_fill_the_mount_for_another(mount_with: MountFactory) -> None:
+    mount = mount_with("allow_other", "max_bytes=100k", "max_waiting=20")
+    fill = """
+    os.umask(0)
+    server = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+    written = 0
+    try:
+        while True:
+            written += os.write(server, b"x" * 1024)
+    except OSError as error:
+        print(written, errno.errorcode[error.errno], flush=True)
+    sys.stdin.readline()
+    """
+    with (
+        started(fill, mount / "alice", uid=ALICE) as alice,
+        started(fill, mount / "bob", uid=BOB) as bob,
+    ):
+        assert line_of(alice) == line_of(bob) == f"{25 * 1024} ENOSPC"
+        with opened(mount / "alice", os.O_WRONLY) as root:
+            assert os.write(root, b"x") == 1

@@ -27,6 +27,7 @@ LIMITS = Limits(
     max_bytes=18,
     max_slots_per_user=3,
     max_waiting=3,
+    max_user_share=100,
 )
 
 

@@ -112,7 +112,7 @@ class Kernel:
     """Sends requests to the handlers, as the kernel would."""
 
     def __init__(self, *, router: OtherHosts | None = None, **limits: int) -> None:
-        self.mail = Mailslots(Limits(**limits), host="here")
+        self.mail = Mailslots(Limits(**{"max_user_share": 100, **limits}), host="here")
         self.router = router or OtherHosts()
         self.operations = Operations(self.mail, "/mnt", cast(Router, self.router))
 
