@@ -131,12 +131,14 @@ async def async_send(
     target: str, data: bytes | str, *, mount: str | None = None, wait: float = 0
 ) -> None:
     """Write one message: `send`, but that it awaits the server."""
-    message, path = client.checked(data), client.path_of(target, mount=mount)
+    message = client.checked(data)
+    path, is_here = client.locate(target, mount=mount)
+    awaited = is_here and wait > 0
     for pause in client.pauses(wait):
         try:
-            return client.write(path, message)
+            return client.write(path, message, served=awaited)
         except OSError as error:
             if error.errno not in client.MAY_COME:
                 raise
         await anyio.sleep(pause)
-    return client.write(path, message)
+    return client.write(path, message, served=awaited)

@@ -382,15 +382,17 @@ def send(target: str, data: bytes | str, *, mount: str | None = None, wait: floa
         FileNotFoundError: nobody listens.
         OSError: EMSGSIZE, ENOSPC, ENOBUFS, EHOSTUNREACH and others, as in the text above.
     """
-    message, path = checked(data), path_of(target, mount=mount)
+    message = checked(data)
+    path, is_here = locate(target, mount=mount)
+    awaited = is_here and wait > 0
     for pause in pauses(wait):
         try:
-            return write(path, message)
+            return write(path, message, served=awaited)
         except OSError as error:
             if error.errno not in MAY_COME:
                 raise
         time.sleep(pause)
-    return write(path, message)
+    return write(path, message, served=awaited)
 
 
 def checked(data: bytes | str) -> bytes:
@@ -404,11 +406,18 @@ def checked(data: bytes | str) -> bytes:
     return os.fsencode(data) if isinstance(data, str) else data
 
 
-def write(path: str, message: bytes) -> None:
-    """Write one message to the file of a slot. OSError as `send`, with the path."""
+def write(path: str, message: bytes, *, served: bool = False) -> None:
+    """Write one message to the file of a slot. OSError as `send`, with the path.
+
+    Args:
+        served: a slot that other clients alone have open is as good as none. One that has a server
+            shows a size.
+    """
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
         try:
+            if served and not os.fstat(fd).st_size:
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT))
             os.write(fd, message)
         finally:
             os.close(fd)
@@ -433,8 +442,17 @@ def path_of(target: str, *, mount: str | None = None) -> str:
         ValueError: `target` names no slot.
         NoMountError: no mailslots are mounted.
     """
+    return locate(target, mount=mount)[0]
+
+
+def locate(target: str, *, mount: str | None = None) -> tuple[str, bool]:
+    """The file to open for a target of `send`, and whether it is a slot of this host.
+
+    Raises what `path_of` does.
+    """
     directory = _find_mount(mount)
-    return file_of(parse_target(target, directory), directory)
+    address = parse_target(target, directory)
+    return file_of(address, directory), address.host is None
 
 
 def parse_target(text: str, mount: str) -> "Address":

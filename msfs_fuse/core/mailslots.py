@@ -47,6 +47,7 @@ from msfs_fuse.core.slot import (
     Delivery,
     Directory,
     Handle,
+    Proof,
     Sender,
     Slot,
 )
@@ -61,6 +62,12 @@ _NANOSECONDS_PER_MILLISECOND = 1_000_000
 # The kernel looks a name up and then opens what it found. A slot that died in between comes back
 # for a client: its open counts as having come before the last close. In nanoseconds.
 REVIVAL = 100_000_000
+
+
+def _payer(sender: Sender) -> int:
+    """The user whose share a sender's messages and reads count in."""
+    uid = sender.uid
+    return uid if uid is not None and sender.proof is Proof.LOCAL else OTHER_HOSTS
 
 
 class Mailslots:
@@ -242,7 +249,7 @@ class Mailslots:
             self.counts.writes_too_long += 1
             raise SlotError(errno.EMSGSIZE)
         limits, shares = self._limits, self.shares
-        uid = sender.uid if sender.host == self.host else OTHER_HOSTS
+        uid = _payer(sender)
         held = shares.of(uid)
         if (  # not _fits(slot, size), which would be a call more for each message
             len(slot.messages) >= limits.max_messages
@@ -336,7 +343,7 @@ class Mailslots:
             self._check_waiting(handle, wait)
             if slot.read_timeout is not None:
                 deadline = monotonic + slot.read_timeout * _NANOSECONDS_PER_MILLISECOND
-        self._reads.add(token, slot, size, deadline, self.shares.of(handle.sender.uid))
+        self._reads.add(token, slot, size, deadline, self.shares.of(_payer(handle.sender)))
         return self._match(slot, now) if slot.messages else []
 
     def cancel_reader(self, token: Hashable) -> bool:
@@ -396,7 +403,7 @@ class Mailslots:
         return answers
 
     def _check_waiting(self, handle: Handle, wait: bool) -> None:
-        slot, uid = handle.slot, handle.sender.uid
+        slot, uid = handle.slot, _payer(handle.sender)
         if not wait:
             raise SlotError(errno.EAGAIN)
         if slot.read_timeout == 0:
@@ -421,7 +428,7 @@ class Mailslots:
 
     def _has_room(self, sender: Sender) -> bool:
         limits, shares = self._limits, self.shares
-        uid = sender.uid if sender.host == self.host else OTHER_HOSTS
+        uid = _payer(sender)
         if uid == ROOT_UID:
             return self.messages < limits.max_total_messages and self.bytes < limits.max_bytes
         held = shares.of(uid)
@@ -434,7 +441,7 @@ class Mailslots:
 
     def _release(self, sender: Sender, size: int) -> None:
         shares = self.shares
-        held = shares.of(sender.uid if sender.host == self.host else OTHER_HOSTS)
+        held = shares.of(_payer(sender))
         if (
             held.messages >= shares.messages
             or held.bytes >= shares.bytes

@@ -246,6 +246,19 @@ def test_a_sender_waits_for_a_server(mount: Mount) -> None:
         assert output_of(server) == "x"
 
 
+def test_what_other_clients_alone_have_open_is_not_served(mount: Mount) -> None:
+    handle = os.open(mount / "a", os.O_WRONLY | os.O_CREAT)
+    with pytest.raises(FileNotFoundError, match="nobody listens"):
+        send("a", "x", wait=0.05)
+    assert mount.attribute("a", "message_count") == "0"
+    send("a", "kept for a server to come")
+    assert mount.attribute("a", "message_count") == "1"
+    with Mailslot("a") as slot:
+        send("a", "x", wait=10)
+        assert [each.text for each in slot.messages(0.05)] == ["kept for a server to come", "x"]
+    os.close(handle)
+
+
 def test_waiting_in_vain() -> None:
     with pytest.raises(FileNotFoundError, match="nobody listens"):
         send("a", "x", wait=0.05)
