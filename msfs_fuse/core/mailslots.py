@@ -242,7 +242,7 @@ class Mailslots:
             self.counts.writes_too_long += 1
             raise SlotError(errno.EMSGSIZE)
         limits, shares = self._limits, self.shares
-        uid = sender.uid if sender.host == self.host else OTHER_HOSTS
+        uid = self._user(sender)
         held = shares.of(uid)
         if (  # not _fits(slot, size), which would be a call more for each message
             len(slot.messages) >= limits.max_messages
@@ -336,7 +336,7 @@ class Mailslots:
             self._check_waiting(handle, wait)
             if slot.read_timeout is not None:
                 deadline = monotonic + slot.read_timeout * _NANOSECONDS_PER_MILLISECOND
-        self._reads.add(token, slot, size, deadline, self.shares.of(handle.sender.uid))
+        self._reads.add(token, slot, size, deadline, self.shares.of(self._user(handle.sender)))
         return self._match(slot, now) if slot.messages else []
 
     def cancel_reader(self, token: Hashable) -> bool:
@@ -396,7 +396,7 @@ class Mailslots:
         return answers
 
     def _check_waiting(self, handle: Handle, wait: bool) -> None:
-        slot, uid = handle.slot, handle.sender.uid
+        slot, uid = handle.slot, self._user(handle.sender)
         if not wait:
             raise SlotError(errno.EAGAIN)
         if slot.read_timeout == 0:
@@ -419,9 +419,13 @@ class Mailslots:
             and self.bytes + size <= limits.max_bytes
         )
 
+    def _user(self, sender: Sender) -> int:
+        uid = sender.uid if sender.host == self.host else None
+        return OTHER_HOSTS if uid is None else uid
+
     def _has_room(self, sender: Sender) -> bool:
         limits, shares = self._limits, self.shares
-        uid = sender.uid if sender.host == self.host else OTHER_HOSTS
+        uid = self._user(sender)
         if uid == ROOT_UID:
             return self.messages < limits.max_total_messages and self.bytes < limits.max_bytes
         held = shares.of(uid)
@@ -434,7 +438,7 @@ class Mailslots:
 
     def _release(self, sender: Sender, size: int) -> None:
         shares = self.shares
-        held = shares.of(sender.uid if sender.host == self.host else OTHER_HOSTS)
+        held = shares.of(self._user(sender))
         if (
             held.messages >= shares.messages
             or held.bytes >= shares.bytes
