@@ -6,7 +6,7 @@ import pytest
 
 from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.mailslots import Mailslots
-from msfs_fuse.core.slot import Caller, Handle, Sender
+from msfs_fuse.core.slot import Caller, Handle, Proof, Sender
 from tests.support.core import ALICE, BOB, ROOT, WRITES, ask, create, read, refused, reopen, write
 
 CYD = Caller(uid=1002, gid=100, pid=40)
@@ -63,8 +63,8 @@ def test_all_others_leave_root_its_reserve(mail: Mailslots, server: Handle) -> N
 
 
 def test_other_hosts_share_one_share(mail: Mailslots, server: Handle) -> None:
-    mail.deliver(("slot",), b"x" * 1000, Sender("there", 0, 1), 1)
-    refused_one = mail.deliver(("slot",), b"x", Sender("elsewhere", 1001, 1), 1)
+    mail.deliver(("slot",), b"x" * 1000, Sender("there", 0, 1, Proof.PROVEN), 1)
+    refused_one = mail.deliver(("slot",), b"x", Sender("elsewhere", 1001, 1, Proof.PROVEN), 1)
     assert refused_one.refused == 1
     write(mail, client(mail, server, BOB), b"x")
 
