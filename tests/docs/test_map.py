@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.examples import CHECKOUT
 
-ROOMS = ("core", "fuse", "net", "config", "daemon", "commands")
+ROOMS = ("core", "fuse", "net", "config", "daemon", "programs", "commands")
 
 
 def told(room: str) -> str:
