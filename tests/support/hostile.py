@@ -132,7 +132,7 @@ class World:
         self.delivered: Counter[tuple[str, bytes]] = Counter()
         self.counters: dict[tuple[bytes, int], bytes] = {}
         self.calm = False
-        self.blocked: set[tuple[int, int]] = set()
+        self.blocked: set[tuple[int, int | None]] = set()
         self.recorded: list[Packet] = []
         self.through_relay = 0
         self._serial = 0
@@ -175,9 +175,8 @@ class World:
             self.recorded.append(packet)
         else:
             self.recorded[self.rng.randrange(3000)] = packet
-        if packet.destination is not None:
-            if (packet.source, packet.destination) in self.blocked:
-                return []
+        if (packet.source, packet.destination) in self.blocked:
+            return []
         if self.calm:
             return [0.001]
         chance = self.rng.random()

@@ -6,6 +6,7 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding
 
@@ -37,7 +38,7 @@ class Corp:
         issued = (
             authority._builder(private.public_key(), host, self.name)
             .add_extension(
-                authority.x509.SubjectAlternativeName([authority.x509.DNSName(host)]),
+                x509.SubjectAlternativeName([x509.DNSName(host)]),
                 critical=False,
             )
             .sign(self.signer.private, None)
