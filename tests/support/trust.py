@@ -93,6 +93,9 @@ class Node:
         self.wire.sent(self, datagram)
         self.wire.post(Packet(self.address, None, datagram))
 
+    def ask_host(self, host: str, datagram: bytes) -> None:
+        self.send_to_group(datagram)
+
     def announce(self, seal: Callable[[], bytes]) -> None:
         self.send_to_group(seal())
 

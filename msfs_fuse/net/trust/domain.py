@@ -91,6 +91,16 @@ class Domain:
 
     # ---- what the driver does ----
 
+    def at(self, when: float, call: Callable[[float], None]) -> None:
+        """Have something done by run_timers(), at that time."""
+        self.here.timers.at(when, call)
+        self._outlet.wake()
+
+    @property
+    def last_refusal(self) -> str:
+        """Why the last datagram was dropped that was."""
+        return self.here.last_refusal
+
     @property
     def next_timer(self) -> float | None:
         """When run_timers() has something to do."""
@@ -127,6 +137,7 @@ class Domain:
         """A broker says that who uses this way is gone. It may be wrong: ask."""
         for mount in list(self.here.table):
             if way in mount.ways:
+                mount.doubted = True
                 self._handshake.ask(way, now, to_mount=mount.id)
 
     def hello(self, now: float) -> None:

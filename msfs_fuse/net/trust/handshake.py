@@ -111,7 +111,9 @@ class Handshake:
             return
         if mount.ways.pop(question.way, None) is not None:
             self._here.counts["way_lost"] += 1
-            if not mount.ways:
+            if not mount.ways and mount.doubted:
+                self._here.part(mount, "is lost")
+            elif not mount.ways:
                 self.ask(GROUP_WAY, now, to_mount=mount.id)
 
     # ---- what comes ----
@@ -232,6 +234,7 @@ class Handshake:
         self._here.identity.check_standing(mount.certificate, self._here.wall())
         is_new = self._here.table.prove(mount, floor, now)
         mount.heard = now
+        mount.doubted = False
         mount.hears_us = hears
         if way_proven:
             mount.add_way(way, self._is_direct(seen), now)

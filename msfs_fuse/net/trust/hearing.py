@@ -70,6 +70,7 @@ class Hearing:
             self._receive(datagram, way, now, by_group)
         except Refused as refused:
             self._here.drops[refused.reason] += 1
+            self._here.last_refusal = refused.reason
             return refused.reason in _EVERYDAY
         return True
 
@@ -126,7 +127,7 @@ class Hearing:
             self._handshake.take_done(mount, header, Done.parse(body), way, now)
         elif body[0] != PairType.MESSAGE:
             raise Refused(Reason.MALFORMED)
-        elif window is None:
+        elif window is None or mount.gone:
             self._hold_unknown(mount.id, header, datagram, way, now, by_group)
         else:
             message = Message.parse(body[1:])
@@ -180,7 +181,7 @@ class Hearing:
         mount = self._here.table.get(header.id)
         if mount is not None and mount.window is not None and header.kind is Kind.GROUP:
             mount.window.check(header.counter)
-            if mount.gone:
+            if mount.left:
                 raise Refused(Reason.GONE)
         cipher = mount.group.get(key) if mount is not None else None
         if cipher is None:
@@ -271,7 +272,7 @@ class Hearing:
 
     def _fresh(self, mount: Mount, header: Header, body: bytes) -> None:
         """Refuse what is not new or not signed by that mount's host; else note that it was here."""
-        if mount.window is None or mount.gone:
+        if mount.window is None or mount.left:
             raise Refused(Reason.GONE)
         mount.window.check(header.counter)
         self._here.verify(mount.certificate.public, header, body)
@@ -294,12 +295,18 @@ class Hearing:
 
     def _take_bye(self, mount: Mount, header: Header, body: bytes, now: float) -> None:
         self._fresh(mount, header, body)
-        self._here.part(mount, "has left")
+        self._here.part(mount, "has left", for_good=True)
 
     def _take_hello(
         self, card: Card, header: Header, body: bytes, way: Way, now: float, by_group: bool
     ) -> None:
         mount = self._here.table.get(header.id)
+        if mount is not None and mount.gone:
+            self._fresh(mount, header, body)
+            self._here.table.restore(mount, now)
+            self._here.outlet.appeared(mount.host)
+            self._heard(mount, way, now, by_group)
+            return
         if mount is not None and mount.proven:
             self._fresh(mount, header, body)
             if card.raw != mount.card.raw:

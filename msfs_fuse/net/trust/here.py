@@ -41,6 +41,9 @@ class Outlet(Protocol):
     def send_to_group(self, datagram: bytes) -> None:
         """Send to whoever can be reached, or lose it."""
 
+    def ask_host(self, host: str, datagram: bytes) -> None:
+        """Send a question to a host that nobody knows yet, or lose it."""
+
     def announce(self, seal: Callable[[], bytes]) -> None:
         """Send a HELLO to all, and to those who come later if that can be done.
 
@@ -94,6 +97,7 @@ class Here:
         self.wall = wall
         self.random = random
         self.drops = drops
+        self.last_refusal = ""
         self.counts = counts
         self.timers = Timers()
         self.jobs: deque[Job] = deque()
@@ -131,9 +135,15 @@ class Here:
         except Refused as refused:
             self.drops[refused.reason] += 1
 
-    def send(self, way: Way, datagram: bytes) -> None:
-        """Send there, or lose it."""
-        if way == GROUP_WAY:
+    def send(self, way: Way, datagram: bytes, host: str = "") -> None:
+        """Send there, or lose it.
+
+        Args:
+            host: the only one that is meant, if the way is to all.
+        """
+        if way == GROUP_WAY and host:
+            self.outlet.ask_host(host, datagram)
+        elif way == GROUP_WAY:
             self.outlet.send_to_group(datagram)
         else:
             self.outlet.send(way, datagram)
@@ -150,9 +160,10 @@ class Here:
         except InvalidSignature:
             raise Refused(Reason.BAD_SIGNATURE) from None
 
-    def part(self, mount: Mount, how: str) -> None:
-        """A mount is not there any more."""
+    def part(self, mount: Mount, how: str, *, for_good: bool = False) -> None:
+        """A mount is not there any more; unless for good, it may be heard again."""
         self.table.part(mount)
+        mount.left = for_good
         self.outlet.left(mount.host, how)
 
 

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from msfs_fuse.core.names import fold, is_host_name
-from msfs_fuse.net.private_file import PrivateFileError, read_private_file
+from msfs_fuse.net.private_file import PrivateFileError, SecretError, read_private_file
 from msfs_fuse.net.trust.bodies import MAX_CERTIFICATE_SIZE
 from msfs_fuse.net.trust.keys import DomainKeyError, Keys, parse_keys
 from msfs_fuse.net.trust.wire import Reason, Refused
@@ -30,7 +30,7 @@ _PRIVATE_KEY = re.compile(
 _MAX_LIST_SIZE = 8 * 1024 * 1024
 
 
-class IdentityError(Exception):
+class IdentityError(SecretError):
     """A file that cannot be used; the message names it and says why."""
 
 

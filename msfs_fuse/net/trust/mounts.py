@@ -101,7 +101,9 @@ class Mount:
     Attributes:
         id: names it in datagrams.
         window: None until the mount is proven.
-        gone: it has left, or is not heard any more; its window stays until it is swept.
+        gone: it is not there any more; its window stays until it is swept.
+        left: it has said so itself, and its certificate may be bad: it does not come back.
+        doubted: somebody who may be wrong has said that it is gone.
         until: when a mount that is not proven is dropped.
         heard, heard_by_group: when something came from it; monotonic, in seconds.
         hears_us: whether our multicast reaches it, as far as it told.
@@ -116,6 +118,8 @@ class Mount:
     until: float
     window: Window | None = None
     gone: bool = False
+    left: bool = False
+    doubted: bool = False
     pairs: dict[tuple[DomainKey, int, int], Pair] = field(default_factory=dict)
     ways: dict[Way, WayState] = field(default_factory=dict)
     heard: float = 0.0

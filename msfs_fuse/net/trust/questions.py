@@ -62,7 +62,7 @@ class Questions:
     """Asks, asks again, and backs off.
 
     Args:
-        send: takes a way and a datagram.
+        send: takes a way, a datagram, and the host that is meant.
         hears: whether multicast of that mount reaches us.
         unanswered: is told of a question that nobody has answered in time.
     """
@@ -72,7 +72,7 @@ class Questions:
         own: Own,
         timers: Timers,
         random: Callable[[int], bytes],
-        send: Callable[[Way, bytes], None],
+        send: Callable[[Way, bytes, str], None],
         hears: Callable[[bytes, float], bool],
         unanswered: Callable[[Question, float], None],
         now: float,
@@ -148,7 +148,8 @@ class Questions:
         self._nonces[nonce] = Asked(question, body, card.n, now + limits.NONCE_LIFETIME)
         if len(self._nonces) > limits.NONCES:
             self._nonces.popitem(last=False)
-        self._send(question.way, self.own.seal_for_all(Kind.PROBE, body, now, PROBE_SIZE))
+        datagram = self.own.seal_for_all(Kind.PROBE, body, now, PROBE_SIZE)
+        self._send(question.way, datagram, question.to_host)
 
     def _share(self) -> float:
         return int.from_bytes(self._random(2)) / 65536

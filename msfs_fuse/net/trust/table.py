@@ -92,12 +92,13 @@ class Table:
             raise Refused(Reason.CARD_OWN)
         mount = self.get(id)
         if mount is not None:
-            if mount.gone:
+            if mount.left:
                 raise Refused(Reason.GONE)
             self.identity.check_standing(mount.certificate, wall)
             if mount.card.raw == card.raw:
-                if id in self._claims:
+                if not mount.proven:
                     self._derive_all(mount)
+                if id in self._claims:
                     mount.until = max(mount.until, until)
                     self._claims.move_to_end(id)
                 return mount
@@ -169,7 +170,7 @@ class Table:
 
     def drop_pairs_where(self, unwanted: Callable[[Pair], bool]) -> None:
         """Drop pairs of all mounts."""
-        for mounts in (self._claims, self._proven):
+        for mounts in (self._claims, self._proven, self._gone):
             for mount in mounts.values():
                 self._drop_pairs(mount, unwanted)
 
@@ -187,10 +188,13 @@ class Table:
         Raises:
             Refused: LIMITED_PEERS, LIMITED_MOUNTS, GONE.
         """
-        if mount.gone or self.get(mount.id) is not mount:
+        if mount.left or self.get(mount.id) is not mount:
             raise Refused(Reason.GONE)
         if mount.proven:
             return False
+        if mount.gone:  # its window is still here, and counts more than any floor
+            self.restore(mount, now)
+            return True
         if len(self._proven) + len(self._gone) >= limits.PEERS:
             self.sweep(now, limits.SWEEP_IN_NEED)
             if len(self._proven) + len(self._gone) >= limits.PEERS:
@@ -223,6 +227,15 @@ class Table:
         mount.gone = True
         self._gone[mount.id] = mount
 
+    def restore(self, mount: Mount, now: float) -> None:
+        """One that was not heard for long is there again, before its window was swept."""
+        del self._gone[mount.id]
+        mount.gone = False
+        mount.heard = now
+        self._derive_all(mount)
+        self._proven[mount.id] = mount
+        self._hosts.setdefault(mount.name, {})[mount.id] = mount
+
     def drop_claim(self, mount: Mount) -> None:
         """It was not proven in time."""
         if self._claims.pop(mount.id, None) is not None:
@@ -236,5 +249,7 @@ class Table:
         """Forget the windows of those that have gone, if the last time was so long ago."""
         if self._gone and now - self._swept >= interval:
             self._swept = now
+            for mount in self._gone.values():
+                self._drop_pairs(mount, lambda _: True)
             self._gone.clear()
             self._forgot(now)

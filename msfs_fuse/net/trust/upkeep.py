@@ -129,7 +129,7 @@ class Upkeep:
             try:
                 self._here.identity.check_standing(mount.certificate, wall)
             except Refused as refused:
-                self._here.part(mount, refused.reason.removeprefix("card_"))
+                self._here.part(mount, f"is {refused.reason.removeprefix('card_')}", for_good=True)
 
     def use_keys(self, keys: Keys) -> None:
         """Send and receive with these domain keys; what only others had is dropped."""
