@@ -36,7 +36,7 @@ COMMANDS = {
     "info": "show all that is known of a slot",
     "status": "show the state of the mount",
     "peers": "list the hosts that were heard of late",
-    "keygen": "make a keyring, or change its keys",
+    "domain": "the authority of a domain, and who is a member",
     "config": "look at the configuration",
     "doctor": "look for what is wrong, and say what to do about it",
 }

@@ -6,7 +6,8 @@ host = "build7"                      # optional: what other hosts call this one
 options = ["strict", "max_bytes=1g"]  # as in `msfs mount -o`, which adds to them and counts more
 
 [domain.corp]                        # the first domain is the primary one, @*
-keyring = "/etc/msfs/corp.keys"      # a relative path is below the file's directory
+member = "/etc/msfs/corp.member"     # corp.member beside this file, if not given
+presence = "all"                     # or "asked", for more hosts than a thousand
 port = 4424
 peers = ["build8", "10.0.0.9:4425"]  # where multicast does not reach
 interfaces = ["eth0"]                # all that do multicast, if not given
@@ -41,7 +42,7 @@ _CONFIG_OPTION = "config="
 _NOT_IN_FILE = {
     "host": "other hosts are configured by [domain.NAME] and host",
     "domain": "other hosts are configured by [domain.NAME] and host",
-    "keyring": "other hosts are configured by [domain.NAME] and host",
+    "member": "other hosts are configured by [domain.NAME] and host",
     "config": "a configuration does not name another one",
 }
 

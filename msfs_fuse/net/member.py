@@ -5,6 +5,7 @@ import time
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import trio
 
@@ -120,35 +121,43 @@ class Member(Outlet, Receiver):
     # ---- what the state machine says ----
 
     def send(self, way: Way, datagram: bytes) -> None:
-        self._try(lambda: self.carrier(way).send(way, datagram))
-
-    @staticmethod
-    def carrier(way: Way) -> Transport:
-        """The transport of a way."""
-        carrier = way.carrier
-        assert isinstance(carrier, Transport)
-        return carrier
+        self.send_by(way, datagram)
 
     def send_to_group(self, datagram: bytes) -> None:
+        self.send_to_domain(datagram)
+
+    def send_to_domain(self, datagram: bytes) -> bool:
+        """Send to all members, by all transports; whether it was sent to any."""
         beyond = self.domain.beyond_group()
+        sent = False
         for transport in self.transports:
-            ways = [way for way in beyond if way.carrier is transport]
-            self._try(lambda t=transport, w=ways: t.send_to_domain(datagram, w))
+            ways = [way for way in beyond if way.carrier == transport]
+            sent |= self._try(partial(transport.send_to_domain, datagram, ways))
+        return sent
+
+    def send_by(self, way: Way, datagram: bytes) -> bool:
+        """Send by one way; whether there was room for it."""
+        for transport in self.transports:
+            if way.carrier == transport:
+                return self._try(partial(transport.send, way, datagram))
+        return False
 
     def ask_host(self, host: str, datagram: bytes) -> None:
         for transport in self.transports:
-            self._try(lambda t=transport: t.ask(host, datagram))
+            self._try(partial(transport.ask, host, datagram))
 
     def announce(self, seal: Callable[[], bytes]) -> None:
         for transport in self.transports:
-            self._try(lambda t=transport: t.announce(seal()))
+            self._try(partial(transport.announce, seal()))
 
     @staticmethod
-    def _try(send: Callable[[], None]) -> None:
+    def _try(send: Callable[[], None]) -> bool:
         try:
             send()
         except QueueFull as error:
             log.debug("not sent: %r", error)
+            return False
+        return True
 
     def deliver(self, heard: Heard) -> None:
         self._take(self, heard)

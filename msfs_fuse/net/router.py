@@ -3,7 +3,7 @@
 import errno
 import logging
 import time
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -11,12 +11,12 @@ import trio
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.metrics import Metric, counter, metrics_of
 from msfs_fuse.core.names import fold
-from msfs_fuse.core.network import Deliver, HeardHost, Link, Nursery, Route, Router
+from msfs_fuse.core.network import Deliver, HasSlot, HeardHost, Link, Nursery, Route, Router
 from msfs_fuse.core.slot import Sender
 from msfs_fuse.net.member import Member
 from msfs_fuse.net.private_file import SecretError
 from msfs_fuse.net.settings import NetworkSettings
-from msfs_fuse.net.transport import METRICS_PREFIX, QueueFull
+from msfs_fuse.net.transport import METRICS_PREFIX
 from msfs_fuse.net.trust.bodies import MAX_SLOT_SIZE, Message, slot_name
 from msfs_fuse.net.trust.domain import TooMany, Unknown
 from msfs_fuse.net.trust.here import Heard
@@ -48,19 +48,8 @@ class _DomainRoute(Route):
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
         domain = self.member.domain
-        datagram = domain.seal_for_domain(
-            _message(path, data, sender, now), trio.current_time()
-        )
-        beyond = domain.beyond_group()
-        sent = 0
-        for transport in self.member.transports:
-            ways = [way for way in beyond if way.carrier is transport]
-            try:
-                transport.send_to_domain(datagram, ways)
-                sent += 1
-            except QueueFull:
-                continue
-        if not sent:
+        datagram = domain.seal_for_domain(_message(path, data, sender, now), trio.current_time())
+        if not self.member.send_to_domain(datagram):
             raise SlotError(errno.ENOBUFS)
 
 
@@ -86,15 +75,10 @@ class _HostRoute(Route):
             raise SlotError(errno.EHOSTUNREACH) from None
         except TooMany:
             raise SlotError(errno.ENOBUFS) from None
-        refused = 0
-        for way, datagram in sealed:
-            try:
-                self.member.carrier(way).send(way, datagram)
-            except QueueFull:
-                refused += 1
+        sent = [self.member.send_by(way, datagram) for way, datagram in sealed]
         # A host with two mounts has two receivers. Only if none of them gets it, it is said so:
         # who tries again would have it delivered twice.
-        if sealed and refused == len(sealed):
+        if sent and not any(sent):
             raise SlotError(errno.ENOBUFS)
 
 
@@ -229,13 +213,10 @@ class DomainRouter(Router):
             for transport in member.transports:
                 transport.reload()
 
-    async def start(self, nursery: Nursery, deliver: Deliver) -> None:
+    async def start(self, nursery: Nursery, deliver: Deliver, has_slot: HasSlot) -> None:
         self._deliver = deliver
         for member in self._members:
-            await nursery.start(member.run, self._take, self._has_slot)
-
-    def _has_slot(self, path: tuple[str, ...]) -> bool:
-        return True
+            await nursery.start(member.run, self._take, has_slot)
 
     def close(self) -> None:
         for member in self._members:

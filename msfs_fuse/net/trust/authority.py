@@ -173,8 +173,8 @@ class Authority:
         revoked = builder.sign(self.private, None)
         return self._write(f"{self.name}.revoked", revoked.public_bytes(Encoding.PEM), mode=0o644)
 
-    def rekey(self) -> tuple[str, str]:
-        """Take the next of three steps to another domain key; the path of the file, and the step.
+    def rekey(self) -> tuple[str, str, Keys]:
+        """Take the next of three steps to another domain key; the file, the step, the keys.
 
         Raises:
             AuthorityError: the keys are not as these steps leave them.
@@ -192,7 +192,7 @@ class Authority:
             step = f"3 of 3: the old key {keys[1].fingerprint} is not taken any more"
         else:
             raise AuthorityError(f"{self.name}.key does not hold one key, or an old and a new one")
-        return self._write(f"{self.name}.key", format_keys(after).encode()), step
+        return self._write(f"{self.name}.key", format_keys(after).encode()), step, after
 
     # ---- what is there ----
 

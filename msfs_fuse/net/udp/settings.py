@@ -66,7 +66,8 @@ class UdpSettings(TransportSettings, frozen=True, kw_only=True):
                 raise FieldError("peers", f"peers: {error}") from None
 
     def __str__(self) -> str:
-        return f"UDP ports {self.port} and {self.port + 1}" if self.multicast else f"UDP port {self.port}"
+        ports = f"s {self.port} and {self.port + 1}" if self.multicast else f" {self.port}"
+        return f"UDP port{ports}"
 
     def make(self, identity: "Identity") -> "Transport":
         from msfs_fuse.net.udp.transport import UdpTransport
