@@ -21,7 +21,6 @@ from tests.support.network import (
     Host,
     Lan,
     ip,
-    make_keyring,
     metric,
     sees,
     served,
@@ -46,8 +45,7 @@ def mounted(
 ) -> Iterator[list[Mount]]:
     """Mounts of these hosts, that see each other by way of the brokers."""
     if not (directory / "corp.keys").exists():
-        make_keyring(directory / "corp.keys")
-    text = '[domain.corp]\nkeyring = "corp.keys"\n'
+    text = '[domain.corp]\n'
     for url in urls:
         text += f'[[domain.corp.transport]]\nurl = "{url}"\n{options}\n'
     with contextlib.ExitStack() as stack:
@@ -115,12 +113,11 @@ def test_a_password_is_read_again_at_sighup(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.touch(0o600)
     secret.write_text("wrong\n")
-    make_keyring(tmp_path / "corp.keys")
     host = LocalHost("ada", 0, "", tmp_path)
     settings = (f"password_file {passwords}", "allow_anonymous false")
     with mosquitto(tmp_path / "broker", *settings) as broker:
         way = f'{{ url = "{broker.url}", user = "ada", password_file = "secret" }}'
-        config = host.configure(f'[domain.corp]\nkeyring = "corp.keys"\ntransport = [{way}]')
+        config = host.configure(f'[domain.corp]\ntransport = [{way}]')
         with host.mounted(config=config, allow_log="away") as ada:
             wait_until(lambda: links(ada) == ["away: the broker refused the login"])
             secret.write_text("right\n")
@@ -145,7 +142,6 @@ def test_who_is_killed_is_missed_at_once_and_who_leaves_too(tmp_path: Path) -> N
 def test_udp_and_a_broker_deliver_once() -> None:
     with tempfile.TemporaryDirectory() as path:
         directory = Path(path)
-        make_keyring(directory / "corp.keys")
         lan = Lan(directory)
         try:
             hosts = [lan.add(name) for name in ("ada", "bob")]
@@ -155,7 +151,7 @@ def test_udp_and_a_broker_deliver_once() -> None:
                 contextlib.ExitStack() as stack,
             ):
                 text = (
-                    '[domain.corp]\nkeyring = "corp.keys"\n'
+                    '[domain.corp]\n'
                     f'transport = ["udp://", "{broker.url}"]\n'
                 )
                 ada, bob = (
@@ -269,10 +265,9 @@ def test_unmounting_does_not_wait_for_a_broker_that_hangs(tmp_path: Path) -> Non
 
 
 def test_what_a_broker_needs_and_has_not_is_one_line(tmp_path: Path) -> None:
-    make_keyring(tmp_path / "corp.keys")
     host = LocalHost("ada", 0, "", tmp_path)
     config = host.configure(
-        '[domain.corp]\nkeyring = "corp.keys"\n'
+        '[domain.corp]\n'
         'transport = [{ url = "mqtts://a", user = "me", password_file = "none" }]\n'
     )
     (tmp_path / "mnt").mkdir()

@@ -15,7 +15,7 @@ from msfs_fuse.net.datagram import Scope
 from msfs_fuse.net.domain import Domain
 from msfs_fuse.net.keyring import load_keyring
 from tests.conftest import Mount
-from tests.support.network import Host, Lan, make_keyring, metric, read_all, sees, served, write
+from tests.support.network import Host, Lan, metric, read_all, sees, served, write
 from tests.support.processes import is_root, wait_until
 
 pytestmark = pytest.mark.skipif(not is_root(), reason="needs network namespaces")
@@ -76,8 +76,7 @@ def describe(values: list[float]) -> str:
 @pytest.mark.parametrize("kind", ["noise", "forged"])
 def test_a_flood_does_not_stop_local_use(host: Host, kind: str) -> None:
     path = host.directory / "corp.keys"
-    make_keyring(path)
-    config = host.configure(f'[domain.corp]\nkeyring = "{path}"')
+    config = host.configure("[domain.corp]")
     with host.mounted(config=config) as mount:
         quiet = latencies(mount, 500)
         other = Domain("corp", "mallory", load_keyring(str(path)), 0)
@@ -107,12 +106,11 @@ def test_a_flood_does_not_stop_local_use(host: Host, kind: str) -> None:
 def test_latency_between_hosts(host: Host) -> None:
     """Printed, not asserted: from the write on one mount to the read on another one."""
     path = host.directory / "corp.keys"
-    make_keyring(path)
-    config = host.configure('[domain.corp]\nkeyring = "corp.keys"')
+    config = host.configure("[domain.corp]")
     far = Host("bob", 9, host.namespace, host.directory)  # another mount beside it, by loopback
     with (
         host.mounted(config=config) as ada,
-        far.mounted(config=far.configure('[domain.corp]\nkeyring = "corp.keys"')) as bob,
+        far.mounted(config=far.configure("[domain.corp]")) as bob,
         served(bob, "slot") as slot,
     ):
         wait_until(lambda: sees(ada, "bob") and sees(bob, "ada"))

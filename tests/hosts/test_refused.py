@@ -13,7 +13,7 @@ from msfs_fuse.net.datagram import Header, Kind, Message, Reason, Scope
 from msfs_fuse.net.domain import Domain
 from msfs_fuse.net.keyring import Key, Keyring
 from tests.conftest import Mount
-from tests.support.network import Host, Lan, make_keyring, metric, sees, served, settle, write
+from tests.support.network import Host, Lan, metric, sees, served, settle, write
 from tests.support.processes import is_root, wait_until
 
 pytestmark = pytest.mark.skipif(not is_root(), reason="needs network namespaces")
@@ -128,8 +128,7 @@ def drops(mount: Mount) -> dict[Reason, int]:
 
 def test_each_is_dropped_for_its_reason(hosts: list[Host]) -> None:
     ada, bob = hosts
-    make_keyring(ada.directory / "corp.keys", KEY)
-    config = ada.configure('[domain.corp]\nkeyring = "corp.keys"\nmulticast = false')
+    config = ada.configure("[domain.corp]\nmulticast = false")
     lines = []
     with ada.mounted(config=config) as mount, served(mount, "slot") as slot:
         for name, reason, data in make_bad_datagrams():
@@ -155,8 +154,7 @@ def test_each_is_dropped_for_its_reason(hosts: list[Host]) -> None:
 
 
 def test_nothing_can_be_read_on_the_wire(hosts: list[Host]) -> None:
-    make_keyring(hosts[0].directory / "corp.keys", KEY)
-    text = '[domain.corp]\nkeyring = "corp.keys"'
+    text = "[domain.corp]"
     with (
         hosts[0].mounted(config=hosts[0].configure(text)) as ada,
         hosts[1].mounted(config=hosts[1].configure(text)) as bob,

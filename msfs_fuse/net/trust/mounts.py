@@ -30,7 +30,7 @@ class Way(NamedTuple):
         host: the only host that can have sent from there, folded, where the transport can tell.
     """
 
-    carrier: Hashable
+    carrier: object
     address: Hashable
     seen: bytes = NOT_SEEN
     host: str = ""
