@@ -168,6 +168,9 @@ class Member(Outlet, Receiver):
     def is_ours(self, seen: bytes) -> bool:
         return any(transport.is_ours(seen) for transport in self.transports)
 
+    def is_up(self, way: Way) -> bool:
+        return any(each.is_up() for each in self.transports if way.carrier == each)
+
     def appeared(self, host: str) -> None:
         self._tell("host %s of domain %s is there", host, self.name)
 

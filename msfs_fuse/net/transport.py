@@ -95,6 +95,10 @@ class Transport(Protocol):
         """Whether that is an address of this transport, as `Way.seen` has it."""
         return False
 
+    def is_up(self) -> bool:
+        """Whether it has the connection that it needs, if it needs one."""
+        return True
+
     def use(self, keys: Keys) -> None:
         """The domain has these keys from now on."""
         return

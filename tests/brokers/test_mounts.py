@@ -44,8 +44,7 @@ def mounted(
     directory: Path, *urls: str, names: tuple[str, ...] = ("ada", "bob"), options: str = ""
 ) -> Iterator[list[Mount]]:
     """Mounts of these hosts, that see each other by way of the brokers."""
-    if not (directory / "corp.keys").exists():
-    text = '[domain.corp]\n'
+    text = "[domain.corp]\n"
     for url in urls:
         text += f'[[domain.corp.transport]]\nurl = "{url}"\n{options}\n'
     with contextlib.ExitStack() as stack:
@@ -117,7 +116,7 @@ def test_a_password_is_read_again_at_sighup(tmp_path: Path) -> None:
     settings = (f"password_file {passwords}", "allow_anonymous false")
     with mosquitto(tmp_path / "broker", *settings) as broker:
         way = f'{{ url = "{broker.url}", user = "ada", password_file = "secret" }}'
-        config = host.configure(f'[domain.corp]\ntransport = [{way}]')
+        config = host.configure(f"[domain.corp]\ntransport = [{way}]")
         with host.mounted(config=config, allow_log="away") as ada:
             wait_until(lambda: links(ada) == ["away: the broker refused the login"])
             secret.write_text("right\n")
@@ -150,10 +149,7 @@ def test_udp_and_a_broker_deliver_once() -> None:
                 mosquitto(directory / "broker", scheme="mqtt+unix") as broker,
                 contextlib.ExitStack() as stack,
             ):
-                text = (
-                    '[domain.corp]\n'
-                    f'transport = ["udp://", "{broker.url}"]\n'
-                )
+                text = f'[domain.corp]\ntransport = ["udp://", "{broker.url}"]\n'
                 ada, bob = (
                     stack.enter_context(host.mounted(config=host.configure(text))) for host in hosts
                 )
@@ -267,8 +263,7 @@ def test_unmounting_does_not_wait_for_a_broker_that_hangs(tmp_path: Path) -> Non
 def test_what_a_broker_needs_and_has_not_is_one_line(tmp_path: Path) -> None:
     host = LocalHost("ada", 0, "", tmp_path)
     config = host.configure(
-        '[domain.corp]\n'
-        'transport = [{ url = "mqtts://a", user = "me", password_file = "none" }]\n'
+        '[domain.corp]\ntransport = [{ url = "mqtts://a", user = "me", password_file = "none" }]\n'
     )
     (tmp_path / "mnt").mkdir()
     done = subprocess.run(

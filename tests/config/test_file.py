@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 
 import pytest
+from msfs_fuse.net.keyring import load_keyring
 
 from msfs_fuse.config.file import Configuration, read_configuration, read_settings
 from msfs_fuse.config.options import parse_options, split_options
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.net.fields import FilePath
-from msfs_fuse.net.keyring import load_keyring
 from msfs_fuse.net.mqtt.settings import BrokerAddress, BrokerSettings
 from msfs_fuse.net.settings import DomainSettings, NetworkSettings
 from msfs_fuse.net.udp.settings import UdpSettings

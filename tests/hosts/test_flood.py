@@ -9,11 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from msfs_fuse.core.slot import Sender
 from msfs_fuse.net.datagram import Scope
 from msfs_fuse.net.domain import Domain
 from msfs_fuse.net.keyring import load_keyring
+
+from msfs_fuse.core.slot import Sender
 from tests.conftest import Mount
 from tests.support.network import Host, Lan, metric, read_all, sees, served, write
 from tests.support.processes import is_root, wait_until
@@ -75,7 +75,6 @@ def describe(values: list[float]) -> str:
 
 @pytest.mark.parametrize("kind", ["noise", "forged"])
 def test_a_flood_does_not_stop_local_use(host: Host, kind: str) -> None:
-    path = host.directory / "corp.keys"
     config = host.configure("[domain.corp]")
     with host.mounted(config=config) as mount:
         quiet = latencies(mount, 500)
@@ -105,7 +104,6 @@ def test_a_flood_does_not_stop_local_use(host: Host, kind: str) -> None:
 
 def test_latency_between_hosts(host: Host) -> None:
     """Printed, not asserted: from the write on one mount to the read on another one."""
-    path = host.directory / "corp.keys"
     config = host.configure("[domain.corp]")
     far = Host("bob", 9, host.namespace, host.directory)  # another mount beside it, by loopback
     with (

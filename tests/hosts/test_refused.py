@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
-from msfs_fuse.core.slot import Sender
-from msfs_fuse.net import datagram
 from msfs_fuse.net.datagram import Header, Kind, Message, Reason, Scope
 from msfs_fuse.net.domain import Domain
 from msfs_fuse.net.keyring import Key, Keyring
+
+from msfs_fuse.core.slot import Sender
+from msfs_fuse.net import datagram
 from tests.conftest import Mount
 from tests.support.network import Host, Lan, metric, sees, served, settle, write
 from tests.support.processes import is_root, wait_until

@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import trio
 import trio.testing
+from msfs_fuse.net.domain import Domain
+from msfs_fuse.net.keyring import Key, Keyring
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.slot import Sender
-from msfs_fuse.net.domain import Domain
-from msfs_fuse.net.keyring import Key, Keyring
 from msfs_fuse.net.memory import Wire
 from msfs_fuse.net.mqtt import connection as mqtt_client
 from msfs_fuse.net.mqtt.dial import Login

@@ -122,6 +122,9 @@ class MqttTransport(Transport):
         if self._connection is not None:
             self._send(self._topics.presence, datagram, retain=True)
 
+    def is_up(self) -> bool:
+        return self._connection is not None
+
     def reload(self) -> None:
         """For the next connection: the one there is has been let in. If there is none, try now."""
         try:
@@ -212,7 +215,7 @@ class MqttTransport(Transport):
         except ValueError as error:
             log.debug("from %s: %s", self._broker.url, error)
             return
-        way = Way(self, f"{self._broker.url} {origin.host}", host=origin.host)
+        way = Way(self, self._broker.url, host=origin.host)
         if arrival.payload:
             receiver.received(arrival.payload, way, by_group=by_group)
         elif origin not in self._leaving and len(self._leaving) < _MAX_LEAVING:

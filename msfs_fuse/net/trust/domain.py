@@ -197,7 +197,7 @@ class Domain:
         sealed = []
         mounts = self.here.table.mounts_of(host)
         for mount in mounts:
-            way = mount.best_way()
+            way = mount.best_way(self._outlet.is_up)
             pair = self._pair_to(mount)
             if way is not None and pair is not None:
                 sealed.append((way, self.here.own.seal_pair(pair, _pack_message(message), now)))
@@ -221,7 +221,8 @@ class Domain:
 
     def beyond_group(self) -> list[Way]:
         """Ways to the mounts that what is sent to the group does not reach."""
-        ways = (mount.best_way() for mount in self.here.table if not mount.hears_us)
+        is_up = self._outlet.is_up
+        ways = (mount.best_way(is_up) for mount in self.here.table if not mount.hears_us)
         return [way for way in ways if way is not None]
 
     def seek(self, host: str, now: float) -> bool:

@@ -60,6 +60,10 @@ class Outlet(Protocol):
     def is_ours(self, seen: bytes) -> bool:
         """Whether that is an address of this very mount, in the form that is sent in `seen`."""
 
+    def is_up(self, way: Way) -> bool:
+        """Whether what moves datagrams that way is connected."""
+        return True
+
     def appeared(self, host: str) -> None:
         """A mount of that host is proven."""
 

@@ -1,7 +1,7 @@
 """What is kept of another mount: its card, the keys for it, its window, and the ways to it."""
 
 import hmac
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -142,11 +142,16 @@ class Mount:
     def proven(self) -> bool:
         return self.window is not None and not self.gone
 
-    def best_way(self) -> Way | None:
-        """Direct before indirect, then the older."""
-        if not self.ways:
-            return None
-        return min(self.ways, key=lambda way: (not self.ways[way].direct, self.ways[way].since))
+    def best_way(self, is_up: Callable[[Way], bool] = lambda way: True) -> Way | None:
+        """Direct before indirect, then the older; but none that is known to be cut.
+
+        Args:
+            is_up: whether what moves datagrams that way is connected.
+        """
+        ways = [way for way in self.ways if is_up(way)] if len(self.ways) > 1 else self.ways
+        if not ways:
+            return next(iter(self.ways), None)
+        return min(ways, key=lambda way: (not self.ways[way].direct, self.ways[way].since))
 
     def add_way(self, way: Way, direct: bool, now: float) -> bool:
         """It has answered from there. False if it has ways enough that are as good."""

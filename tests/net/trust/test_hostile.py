@@ -57,7 +57,7 @@ def counters_begin_anew_with_each_handshake(patch: pytest.MonkeyPatch) -> None:
 
 
 def the_older_way_is_taken(patch: pytest.MonkeyPatch) -> None:
-    def best_way(self: Mount) -> object:
+    def best_way(self: Mount, is_up: object = None) -> object:
         return min(self.ways, key=lambda way: self.ways[way].since) if self.ways else None
 
     patch.setattr(Mount, "best_way", best_way)
