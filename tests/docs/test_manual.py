@@ -39,7 +39,7 @@ _UNKNOWN_KEYS = {
     "file": "x = 1",
     "mount": "mount = { x = 1 }",
     "domain": "domain.d = { x = 1 }",
-    "transport": 'domain.d = { keyring = "k", transport = [{ url = "mqtt://h", x = 1 }] }',
+    "transport": 'domain.d = { transport = [{ url = "mqtt://h", x = 1 }] }',
 }
 
 _ESCAPES = {
