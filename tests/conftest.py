@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from msfs_fuse.hostinfo import mount_problem
 from msfs_fuse.mounts import our_mounts
 from tests.support.boot import CHECKOUT, Machine
 
@@ -27,7 +28,7 @@ def pytest_configure() -> None:
 
     What they mount is seen by nobody else, and is gone with them.
     """
-    if os.geteuid() != 0:
+    if os.geteuid() != 0 or mount_problem() is not None:
         return
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS) != 0:
         raise OSError(ctypes.get_errno(), "unshare")
@@ -78,10 +79,23 @@ _ROOMS = [
 ]
 
 
+# What is tested there needs no mount.
+_WITHOUT_MOUNTS = ("core", "net", "config", "fuse")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the rooms in their order, and what is in none of them first."""
+    """Run the rooms in their order, and what is in none of them first.
+
+    Where nothing can be mounted, the rooms that need mounts are skipped, with the reason.
+    """
     rooms = {name: number for number, name in enumerate(_ROOMS, 1)}
     items.sort(key=lambda item: rooms.get(item.path.parent.name, 0))
+    problem = mount_problem()
+    if problem is None:
+        return
+    for item in items:
+        if item.path.parent.name in rooms.keys() - _WITHOUT_MOUNTS:
+            item.add_marker(pytest.mark.skip(reason=problem))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -1,6 +1,7 @@
 """What the scripts say about themselves, and what they do without a fitting argument: nothing."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -57,3 +58,26 @@ def test_other_users_reach_a_checkout_in_a_closed_home(tmp_path: Path) -> None:
     )
     done = run(*("unshare", "--mount", sys.executable, "-c", program, file, home), cwd=CHECKOUT)
     assert (done.stdout, done.stderr) == ("inside\n", "")
+
+
+@pytest.mark.skipif(not is_root(), reason="needs rights to take away")
+def test_without_the_right_to_mount_tests_are_skipped_with_the_reason() -> None:
+    less = ("setpriv", "--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin")
+    room = CHECKOUT / "tests" / "commands" / "test_light.py"
+    options = ("-rs", "-p", "no:cacheprovider", "-n", "0")
+    done = run(*less, sys.executable, "-m", "pytest", *options, room, cwd=CHECKOUT)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert re.fullmatch(r"\d+ skipped in .*", done.stdout.splitlines()[-1])
+    assert "the right to mount has been taken away here" in done.stdout
+
+
+@pytest.mark.skipif(not is_root(), reason="needs to be another user")
+def test_run_without_root_and_sudo_names_what_works() -> None:
+    alice = ("setpriv", f"--reuid={ALICE}", f"--regid={ALICE}", "--clear-groups")
+    without = ("env", "PATH=/usr/bin:/bin", "bash", "-c")
+    hide = 'command() { [ "$2" != sudo ] && builtin command "$@"; }; export -f command; "$@"'
+    script = CHECKOUT / "scripts" / "run"
+    done = run(*alice, *without, hide, "bash", script, "/mnt/mailslot", cwd=CHECKOUT)
+    assert done.returncode == 1
+    assert done.stderr.endswith("takes root or sudo; without them: scripts/run ~/mail\n")
+    assert done.stderr.count("\n") == 1

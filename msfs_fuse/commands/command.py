@@ -26,3 +26,43 @@ class Command:
     epilog: str = ""
     uses_mount: bool = False
     json: bool = False
+
+
+# What `msfs complete` knows words of.
+KINDS = ("slots", "targets", "options")
+
+_BASH = """
+_msfs_complete_{kind}() {{
+    msfs complete {kind} -- "$1" 2>/dev/null
+}}
+"""
+
+_ZSH = """
+_msfs_complete_{kind}() {{
+    local -a found
+    found=(${{(f)"$(msfs complete {kind} -- "$PREFIX" 2>/dev/null)"}})
+    compadd -S '' -a found
+}}
+"""
+
+
+def completed(action: argparse.Action, kind: str) -> None:
+    """Have the shells complete an argument by `msfs complete KIND`.
+
+    shtab, which makes the completions, looks for this attribute of an argument.
+    """
+    vars(action)["complete"] = {
+        "bash": f"_msfs_complete_{kind}",
+        "zsh": f"_msfs_complete_{kind}",
+        "fish": f"(msfs complete {kind} -- (commandline -ct) 2>/dev/null)",
+        "preamble": {"bash": _BASH.format(kind=kind), "zsh": _ZSH.format(kind=kind)},
+    }
+
+
+def directory(action: argparse.Action) -> None:
+    """Have the shells complete an argument by directories."""
+    vars(action)["complete"] = {
+        "bash": "_shtab_compgen_dirs",
+        "zsh": "_files -/",
+        "fish": "(__fish_complete_directories)",
+    }

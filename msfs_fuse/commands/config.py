@@ -44,6 +44,8 @@ def _run(args: argparse.Namespace) -> Exit:
         )
         show_keys(identity.keys)
     output.print_lines(_oddities(network.domains, identities))
+    if network.netbios is not None:
+        output.print_lines([str(network.netbios)])
     return Exit.OK
 
 

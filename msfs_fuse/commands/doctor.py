@@ -1,19 +1,16 @@
 """`msfs doctor`: what can be wrong with mailslots on this host, and what to do about it."""
 
 import argparse
-import errno
 import os
-import shutil
-import stat
 from collections.abc import Iterator
 
+from msfs_fuse import hostinfo
 from msfs_fuse.commands import output, targets
 from msfs_fuse.commands.check import Check, State
 from msfs_fuse.commands.command import Command
 from msfs_fuse.config.file import read_configuration
 from msfs_fuse.core.network import CONNECTED
 from msfs_fuse.errors import CommandError, Exit
-from msfs_fuse.hostinfo import request_timeouts, user_allows_other
 from msfs_fuse.mounts import fstab_mounts, is_alive, our_mounts
 
 _EPILOG = """\
@@ -25,8 +22,6 @@ exit codes:
   1  something failed
 """
 
-_DEVICE = "/dev/fuse"
-_HELPER = "fusermount3"
 _SERVICE = "/etc/systemd/system/multi-user.target.wants/msfs.service"
 _SERVICE_MOUNT = "/mnt/mailslot"
 
@@ -43,6 +38,7 @@ def _run(args: argparse.Namespace) -> Exit:
     """Print the result of every check: FAILED if one of them failed; warnings do not count."""
     checks = [
         *_device(),
+        *_right(),
         *_helper(),
         *_extension(),
         *_request_timeouts(),
@@ -57,36 +53,24 @@ def _run(args: argparse.Namespace) -> Exit:
     return Exit.FAILED if any(each.state is State.FAIL for each in checks) else Exit.OK
 
 
+def _verdict(check: str, problem: str | None, fine: str) -> Check:
+    return Check(check, State.OK, fine) if problem is None else Check(check, State.FAIL, problem)
+
+
 def _device() -> Iterator[Check]:
-    try:
-        os.close(os.open(_DEVICE, os.O_RDWR))
-    except OSError as error:
-        remedy = {
-            errno.ENOENT: "load the module (modprobe fuse), or give the container the device "
-            f"(--device {_DEVICE})",
-            errno.ENODEV: "load the module (modprobe fuse)",
-            errno.EACCES: f"it should be open to all (chmod 666 {_DEVICE})",
-            errno.EPERM: f"give the container the device (--device {_DEVICE})",
-        }.get(error.errno or 0, "mount and unmount need it")
-        yield Check("device", State.FAIL, f"{_DEVICE}: {error.strerror}: {remedy}")
-    else:
-        yield Check("device", State.OK, f"{_DEVICE} can be opened")
+    yield _verdict("device", hostinfo.device_problem(), f"{hostinfo.DEVICE} can be opened")
+
+
+def _right() -> Iterator[Check]:
+    yield _verdict("right", hostinfo.right_problem(), "nothing takes away the right to mount")
 
 
 def _helper() -> Iterator[Check]:
     if os.geteuid() == 0:
         yield Check("fusermount3", State.OK, "root mounts without fusermount3")
         return
-    path = shutil.which(_HELPER)
-    if path is None:
-        message = f"{_HELPER} is not installed: users cannot mount (apt install fuse3)"
-        yield Check("fusermount3", State.FAIL, message)
-    elif not os.stat(path).st_mode & stat.S_ISUID:
-        message = f"{path} is not setuid root: users cannot mount (chmod u+s {path})"
-        yield Check("fusermount3", State.FAIL, message)
-    else:
-        yield Check("fusermount3", State.OK, f"{path} lets users mount")
-    if user_allows_other():
+    yield _verdict("fusermount3", hostinfo.helper_problem(), "fusermount3 lets users mount")
+    if hostinfo.user_allows_other():
         message = "users may mount with allow_other"
         yield Check("user_allow_other", State.OK, message)
     else:
@@ -114,7 +98,7 @@ def _extension() -> Iterator[Check]:
 
 
 def _request_timeouts() -> Iterator[Check]:
-    timeouts = request_timeouts()
+    timeouts = hostinfo.request_timeouts()
     for name, seconds in timeouts.items():
         message = (
             f"fs.fuse.{name} is {seconds}: the kernel ends a mount when a read has waited so many "
@@ -132,13 +116,21 @@ def _configuration(path: str | None) -> Iterator[Check]:
         yield Check("configuration", State.FAIL, str(error))
         return
     domains = network.domains if network is not None else ()
-    names = ", ".join(f"domain {each.name}" for each in domains)
-    message = f"the configuration can be read: {names or 'other hosts are out of reach'}"
+    netbios = network.netbios if network is not None else None
+    names = [f"domain {each.name}" for each in domains]
+    if netbios is not None:
+        names.append(f"NetBIOS workgroup {netbios.workgroup}")
+    told = ", ".join(names) or "other hosts are out of reach"
+    message = f"the configuration can be read: {told}"
     yield Check("configuration", State.OK, message)
     if domains:
         from msfs_fuse.commands import doctor_network
 
         yield from doctor_network.check(domains)
+    if netbios is not None:
+        from msfs_fuse.commands import doctor_netbios
+
+        yield from doctor_netbios.check(netbios)
 
 
 def _fstab() -> Iterator[Check]:

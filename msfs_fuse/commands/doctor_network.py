@@ -42,25 +42,36 @@ def _member(domain: DomainSettings) -> Check:
 
 
 def _port(port: int) -> Check:
-    sockets = [each for each in _sockets() if each.port == port]
-    if not sockets:
+    strangers = strangers_at(port)
+    if strangers is None:
         return Check("port", State.OK, f"UDP port {port} is free")
-    ours = [(daemon_of(each), each.owner) for each in our_mounts() if is_alive(each.path)]
-    daemons = {pid: owner for pid, owner in ours if pid is not None}
-    holders = _holders({each.inode for each in sockets})
-    for sock in sockets:
-        pid = holders.get(sock.inode)
-        # Of another user's socket only the user can be seen.
-        is_ours = pid in daemons if pid is not None else sock.uid in daemons.values()
-        if is_ours:
-            continue
-        who = f" by process {pid} ({_program(pid)})" if pid is not None else ""
+    for who in strangers:
         message = (
             f"UDP port {port} is taken{who}: stop that, or configure another port on all hosts of "
             "the domain"
         )
         return Check("port", State.WARN, message)
     return Check("port", State.OK, f"UDP port {port} is that of a mount")
+
+
+def strangers_at(port: int) -> list[str] | None:
+    """Who has a UDP port, but for mounts: ` by process 7 (nmbd)` each, or nothing where that cannot
+    be seen. None if nobody has the port.
+    """
+    sockets = [each for each in _sockets() if each.port == port]
+    if not sockets:
+        return None
+    ours = [(daemon_of(each), each.owner) for each in our_mounts() if is_alive(each.path)]
+    daemons = {pid: owner for pid, owner in ours if pid is not None}
+    holders = _holders({each.inode for each in sockets})
+    strangers = []
+    for sock in sockets:
+        pid = holders.get(sock.inode)
+        # Of another user's socket only the user can be seen.
+        is_ours = pid in daemons if pid is not None else sock.uid in daemons.values()
+        if not is_ours:
+            strangers.append(f" by process {pid} ({_program(pid)})" if pid is not None else "")
+    return strangers
 
 
 def _sockets() -> Iterator[_Socket]:

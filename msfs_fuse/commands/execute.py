@@ -1,12 +1,14 @@
-"""`msfs listen --exec`: a command for each message, one after the other."""
+"""`--exec` of the commands that serve slots: a command for each message, one after the other."""
 
 import errno
 import os
 import signal
 import subprocess
+from collections.abc import Mapping
 
-from msfs_fuse.commands.listen import SENDER_FACTS, Output, Server
+from msfs_fuse.client import Mailslot
 from msfs_fuse.commands.output import complain
+from msfs_fuse.commands.serving import SENDER_FACTS, sender_facts
 from msfs_fuse.commands.stop import StopSignals
 from msfs_fuse.errors import CommandError, Stopped
 from msfs_fuse.mounts import ENVIRONMENT
@@ -24,6 +26,9 @@ class Executor:
 
     The command gets a process group of its own, so that ^C at the terminal, meant for us, does
     not end it with its message half done.
+
+    Attributes:
+        failures: how many of them went wrong.
     """
 
     def __init__(self, command: str, mount: str, signals: StopSignals) -> None:
@@ -35,49 +40,68 @@ class Executor:
         ours = {_SLOT, *map(_variable, SENDER_FACTS)}
         self._environment = {k: v for k, v in os.environ.items() if k not in ours}
         self._environment[ENVIRONMENT] = mount  # for an `msfs send` in the command
-        self._failures = 0
+        self.failures = 0
 
-    def output(self) -> Output:
-        """Messages go to the command."""
-        return Output(self.deliver, failures=lambda: self._failures)
-
-    def deliver(self, server: Server, message: bytes) -> None:
+    def deliver(self, slot: Mailslot, message: bytes, mount: str) -> None:
         """Run the command to its end. If it fails, say so.
 
         Raises:
             CommandError: it cannot be run at all.
             Stopped: by a signal, while it could not be started.
         """
-        sender = {_variable(name): value for name, value in server.sender().items()}
-        environment = {**self._environment, _SLOT: server.name, **sender}
-        process = self._start(server, environment)
+        self.run(slot.name, message, sender_facts(slot, mount))
+
+    def run(
+        self, slot: str, message: bytes, facts: Mapping[str, str], *, capture: bool = False
+    ) -> bytes | None:
+        """Run the command to its end. If it fails, say so.
+
+        Args:
+            facts: SENDER_FACTS and others, for its environment.
+            capture: take its standard output.
+
+        Returns:
+            What it has printed, if that is captured; None if it failed.
+
+        Raises:
+            CommandError: it cannot be run at all.
+            Stopped: by a signal, while it could not be started.
+        """
+        variables = {_variable(name): value for name, value in facts.items()}
+        process = self._start(slot, {**self._environment, _SLOT: slot, **variables}, capture)
         self._signals.command = process.pid
         try:
-            process.communicate(message)  # not to read it is the command's good right
+            # Not to read the message is the command's good right.
+            printed, _ = process.communicate(message)
         finally:
             self._signals.command = None
         if process.returncode:
-            self._failures += 1
-            complain(f"{server.name}: the command {_describe(process.returncode)}")
+            self.failures += 1
+            complain(f"{slot}: the command {_describe(process.returncode)}")
+            return None
+        return printed or b""
 
-    def _start(self, server: Server, environment: dict[str, str]) -> "subprocess.Popen[bytes]":
+    def _start(
+        self, slot: str, environment: dict[str, str], capture: bool
+    ) -> "subprocess.Popen[bytes]":
         delay = _FIRST_DELAY
         while True:
             try:
                 return subprocess.Popen(
                     ["/bin/sh", "-c", self._command],
                     stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE if capture else None,
                     env=environment,
                     process_group=0,
                 )
             except OSError as error:
-                problem = f"{server.name}: cannot start the command: {error.strerror}"
+                problem = f"{slot}: cannot start the command: {error.strerror}"
                 if error.errno not in _SHORTAGES:
                     raise CommandError(problem) from None
             complain(f"{problem}; trying again in {delay:g} s")
             self._signals.sleep(delay)
             if self._signals.caught is not None:
-                complain(f"{server.name}: one message is lost, its command was never started")
+                complain(f"{slot}: one message is lost, its command was never started")
                 raise Stopped(self._signals.caught)
             delay = min(2 * delay, _LONGEST_DELAY)
 

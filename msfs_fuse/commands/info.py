@@ -4,8 +4,9 @@ import argparse
 import os
 import stat
 
+from msfs_fuse.client import file_of
 from msfs_fuse.commands import output, targets
-from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.command import Command, completed
 from msfs_fuse.commands.nodes import attributes, group_name, octal, user_name
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import find_mount
@@ -22,13 +23,13 @@ _TIMES = ("written_at", "read_at", "sent_at")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="NAME", help="a slot on this host")
+    completed(parser.add_argument("name", metavar="NAME", help="a slot on this host"), "slots")
 
 
 def _run(args: argparse.Namespace) -> Exit:
     mount = find_mount(args.mount)
     address = targets.parse_local(args.name)
-    path = targets.path_of(address, mount)
+    path = file_of(address, mount)
     try:
         node = os.lstat(path)
         values = attributes(path)
@@ -53,8 +54,8 @@ def _run(args: argparse.Namespace) -> Exit:
     for key, value in facts.items():
         if key in _TIMES and isinstance(value, float):
             facts[key] = output.local_time(value)
-        elif value is None:
-            facts[key] = values[key] or output.ABSENT
+        elif key in values:
+            facts[key] = values[key] or output.ABSENT  # the attribute's own word
     output.print_facts(facts)
     return Exit.OK
 

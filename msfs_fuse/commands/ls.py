@@ -5,7 +5,7 @@ import os
 import stat
 
 from msfs_fuse.commands import output, targets
-from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.command import Command, completed
 from msfs_fuse.commands.nodes import attributes, octal, user_name
 from msfs_fuse.core.names import CONTROL_DIRECTORY
 from msfs_fuse.errors import CommandError, Exit
@@ -21,7 +21,12 @@ _NUMBERS = {"MESSAGES", "NEXT"}
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", metavar="DIR", nargs="?", default=".", help="below the mount")
+    completed(
+        parser.add_argument(
+            "directory", metavar="DIR", nargs="?", default=".", help="below the mount"
+        ),
+        "slots",
+    )
 
 
 def _run(args: argparse.Namespace) -> Exit:

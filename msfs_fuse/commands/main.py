@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from typing import NoReturn
 
 from msfs_fuse import __version__
-from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.command import Command, directory
 from msfs_fuse.errors import CommandError, Exit, Stopped
 
 _EXIT_CODES = """\
@@ -32,6 +32,8 @@ COMMANDS = {
     "umount": "unmount, and wait for the daemon to end",
     "listen": "serve slots, and print each message as it comes",
     "send": "send one message to a slot",
+    "ask": "ask whoever serves a slot, and print what they answer",
+    "answer": "answer what others ask",
     "ls": "list slots and directories",
     "info": "show all that is known of a slot",
     "status": "show the state of the mount",
@@ -69,6 +71,7 @@ def build_parser(loaded: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
 
     Args:
         loaded: the commands whose arguments are wanted; of the others there is only the name.
+            `complete`, which is for shells and not for people, is there only if it is among them.
     """
     parser = _Parser(
         prog="msfs",
@@ -89,16 +92,19 @@ def build_parser(loaded: Iterable[str] = COMMANDS) -> argparse.ArgumentParser:
         )
         if name in loaded:
             _fill(sub, _load(name))
+    if "complete" in loaded:
+        _fill(commands.add_parser("complete"), _load("complete"))
     return parser
 
 
 def _add_mount(parser: argparse.ArgumentParser, default: object) -> None:
-    parser.add_argument(
+    mount = parser.add_argument(
         "--mount",
         metavar="DIR",
         default=default,
         help="the mount, if not $MSFS_MOUNT or the only one",
     )
+    directory(mount)
 
 
 def _fill(parser: argparse.ArgumentParser, command: Command) -> None:

@@ -4,7 +4,7 @@ import argparse
 import functools
 import os
 
-from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.command import Command, completed, directory
 from msfs_fuse.config.file import read_settings
 from msfs_fuse.config.options import help_text, split_options
 from msfs_fuse.daemon import start as daemon
@@ -21,12 +21,13 @@ SIGHUP has the daemon read it again: limits, strict, keys, passwords and certifi
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", metavar="DIR")
+    directory(parser.add_argument("directory", metavar="DIR"))
     parser.add_argument("-f", dest="foreground", action="store_true", help="stay in the foreground")
     parser.add_argument("-d", dest="debug", action="store_true", help="show requests; implies -f")
-    parser.add_argument(
+    options = parser.add_argument(
         "-o", dest="options", action="append", default=[], metavar="OPTS", help="mount options"
     )
+    completed(options, "options")
     parser.add_argument("--config", metavar="FILE", help="instead of the one in /etc or ~/.config")
 
 

@@ -16,6 +16,7 @@ from msfs_fuse.config.file import read_settings
 from msfs_fuse.config.options import split_options
 from msfs_fuse.daemon import start as daemon
 from msfs_fuse.errors import CommandError, Exit
+from msfs_fuse.mounts import FILESYSTEM_TYPE, is_alive, mount_at
 
 _PROGRAM = "mount.msfs"
 
@@ -54,17 +55,34 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _as_written(source: str) -> str:
+    """The source as it was written: mount(8) makes a path of it where a file has that name."""
+    directory, name = os.path.split(source)
+    return name if name and directory == os.getcwd() else source
+
+
 def _mount() -> int:
     args = build_parser().parse_args()
+    source = _as_written(args.source)
     read = functools.partial(
         read_settings,
         os.path.realpath(args.directory),
         split_options(args.options),
-        source=args.source,
+        source=source,
         sloppy=args.sloppy,
     )
     settings = read()
     if args.fake:
+        return MountExit.OK
+    there = mount_at(settings.mountpoint)
+    if (
+        source != args.source
+        and there is not None
+        and there.fstype == FILESYSTEM_TYPE
+        and is_alive(there.path)
+    ):
+        # `mount -a`, which took the path for another source than the one that is mounted.
+        complain(f"mailslots are mounted at {settings.mountpoint} already", _PROGRAM)
         return MountExit.OK
     daemon.prepare(settings)
     return daemon.run_in_background(settings, read)

@@ -14,7 +14,7 @@ Fact = str | int | float | bool | None
 ABSENT = "-"
 
 # Facts that stay text even if they look like a number: host names may.
-_TEXT_FACTS = frozenset({"host", "sender_host", "version"})
+_TEXT_FACTS = frozenset({"host", "sender_host", "sender_proof", "version"})
 
 
 _BOOLEANS = {"yes": True, "no": False, "on": True, "off": False}

@@ -5,11 +5,11 @@ import errno
 import os
 import sys
 
-from msfs_fuse.commands import targets
-from msfs_fuse.commands.command import Command
+from msfs_fuse import client
+from msfs_fuse.commands import arguments, targets
+from msfs_fuse.commands.command import Command, completed
 from msfs_fuse.commands.output import quoted
-from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING
-from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address
+from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address, fold
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import find_mount
 
@@ -32,68 +32,65 @@ exit codes:
 """
 
 
-def send(mount: str, target: str, text: str | None) -> None:
+def send(mount: str, target: str, text: str | None, wait: float = 0) -> None:
     """Write one message.
 
     Args:
         text: the message; None to take all of standard input for it.
+        wait: seconds to wait until somebody serves the slot, or knows the host.
 
     Raises:
         CommandError: nothing was sent, and why.
     """
     address = targets.parse(target, mount)
-    path = targets.path_of(address, mount)
+    path = client.file_of(address, mount)
     # The message comes first: a slot held open while stdin is read would outlive its server,
     # and swallow the message with nobody there to read it.
     message = _read_stdin() if text is None else os.fsencode(text)
     if not message:
         raise CommandError(f"{path}: there is no empty message; it needs one byte at least")
-    if len(message) > MESSAGE_SIZE_CEILING:
+    if len(message) > client.LONGEST_MESSAGE:
         raise CommandError(
-            f"{path}: the message is longer than the {MESSAGE_SIZE_CEILING} bytes that any slot "
+            f"{path}: the message is longer than the {client.LONGEST_MESSAGE} bytes that any slot "
             "can take: split it"
         )
     try:
-        slot = os.open(path, os.O_WRONLY)
-    except OSError as error:
-        raise _explain(error, address, path, mount) from None
-    try:
-        os.write(slot, message)
+        client.send(target, message, mount=mount, wait=wait)
     except OSError as error:
         if error.errno == errno.EMSGSIZE:
             limit = _size_limit(address, mount)
             raise CommandError(
                 f"{path} takes up to {limit} bytes, the message has {len(message)}: split it"
             ) from None
-        raise _explain(error, address, path, mount) from None
-    finally:
-        os.close(slot)
+        raise explain(error, address, path, mount) from None
 
 
 def _read_stdin() -> bytes:
     if sys.stdin is None:
         raise CommandError("nothing to send: give a TEXT, or the message on standard input")
     try:
-        return sys.stdin.buffer.read(MESSAGE_SIZE_CEILING + 1)
+        return sys.stdin.buffer.read(client.LONGEST_MESSAGE + 1)
     except OSError as error:
         raise CommandError(f"standard input: {error.strerror}") from None
 
 
 def _size_limit(address: Address, mount: str) -> str:
     """How many bytes the slot takes."""
-    from msfs_fuse.core.attributes import PREFIX
+    from msfs_fuse.core.attributes import MAX_MESSAGE_SIZE
 
     status = targets.read_status(mount)
-    if address.host is not None and address.host.lower() != status["host"].lower():
-        return str(REMOTE_MESSAGE_SIZE)
-    path = targets.path_of(Address(None, address.path), mount)
+    is_remote = address.host is not None and fold(address.host) != fold(status["host"])
+    target = address if is_remote else Address(None, address.path)
     try:
-        return os.getxattr(path, PREFIX + "max_message_size").decode()
+        return os.getxattr(client.file_of(target, mount), MAX_MESSAGE_SIZE).decode()
     except OSError:  # it takes permission to read
+        if is_remote:
+            return f"{REMOTE_MESSAGE_SIZE} (to Windows and Samba some less)"
         return status["max_message_size"]
 
 
-def _explain(error: OSError, address: Address, path: str, mount: str) -> CommandError:
+def explain(error: OSError, address: Address, path: str, mount: str) -> CommandError:
+    """What to tell about an error of a write to an address."""
     name = "/".join(address.path)
     match error.errno:
         case errno.ENOENT:
@@ -119,12 +116,21 @@ def _explain(error: OSError, address: Address, path: str, mount: str) -> Command
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="TARGET", help="the slot, see below")
+    completed(
+        parser.add_argument("target", metavar="TARGET", help="the slot, see below"), "targets"
+    )
     parser.add_argument("text", metavar="TEXT", nargs="?", help="the message, if not stdin")
+    parser.add_argument(
+        "--wait",
+        type=arguments.seconds,
+        default=0,
+        metavar="SECONDS",
+        help="wait so long until somebody serves the slot, or knows the host",
+    )
 
 
 def _run(args: argparse.Namespace) -> Exit:
-    send(find_mount(args.mount), args.target, args.text)
+    send(find_mount(args.mount), args.target, args.text, args.wait)
     return Exit.OK
 
 

@@ -6,11 +6,10 @@ People type `NAME`, `DIR/NAME`, `@HOST/NAME`, `HOST/NAME` and `\\HOST\mailslot\N
 import errno
 import os
 
+from msfs_fuse import client
 from msfs_fuse.commands.output import quoted
-from msfs_fuse.core.names import CONTROL_DIRECTORY, REMOTE_MARK, Address
+from msfs_fuse.core.names import CONTROL_DIRECTORY, Address
 from msfs_fuse.errors import CommandError, Exit
-
-_UNC_MARK = "\\\\"
 
 
 def parse(text: str, mount: str) -> Address:
@@ -22,12 +21,7 @@ def parse(text: str, mount: str) -> Address:
         CommandError: the text names no slot.
     """
     try:
-        if text.startswith(_UNC_MARK):
-            return Address.from_unc(text)
-        first, slash, _ = text.partition("/")
-        if slash and first and not os.path.isdir(os.path.join(mount, first)):
-            return Address.from_path(REMOTE_MARK + text.removeprefix(REMOTE_MARK))
-        return Address.from_path(text)
+        return client.parse_target(text, mount)
     except ValueError as error:
         raise CommandError(f"{text or repr(text)} names no slot: {error}", Exit.USAGE) from None
 
@@ -39,26 +33,9 @@ def parse_local(text: str) -> Address:
         CommandError: the text names no slot, or one on another host.
     """
     try:
-        unc = text.startswith(_UNC_MARK)
-        address = Address.from_unc(text) if unc else Address.from_path(text)
+        return client.parse_name(text)
     except ValueError as error:
         raise CommandError(f"{text or repr(text)} names no slot: {error}", Exit.USAGE) from None
-    if address.host is not None:
-        raise CommandError(
-            f"{text}: a slot on another host can be written, but neither read nor looked at",
-            Exit.USAGE,
-        )
-    return address
-
-
-def path_of(address: Address, mount: str) -> str:
-    """The file to open.
-
-    Nested names on another host are written with backslashes: that needs no directories there.
-    """
-    if address.host is None:
-        return os.path.join(mount, *address.path)
-    return os.path.join(mount, REMOTE_MARK + address.host, "\\".join(address.path))
 
 
 def refusal(error: OSError, path: str, mount: str) -> CommandError:

@@ -5,12 +5,12 @@ import os
 import signal
 
 from msfs_fuse import mounts
-from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.command import Command, directory
 from msfs_fuse.errors import CommandError, Exit
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("directory", metavar="DIR")
+    directory(parser.add_argument("directory", metavar="DIR"))
     parser.add_argument("-l", dest="lazy", action="store_true", help="even if it is dead or in use")
     parser.add_argument("--dead", action="store_true", help="only if it is dead")
 

@@ -16,6 +16,18 @@ transport = [                        # just "udp://", if not given; all that are
     "udp://",                        # which port, peers, interfaces and multicast are for
     { url = "mqtts://broker.example", ca = "ca.pem", user = "build7", password_file = "secret" },
 ]
+
+[netbios]                            # Windows and Samba hosts: not sealed, not authenticated
+interfaces = ["eth0"]                # always to be given
+way = "own"                          # or "nmbd", beside one; just "send", if not given
+workgroup = "WORKGROUP"
+name = "BUILD7"                      # the beginning of the host's name, if not given
+slots = ["alerts", "msfs/*"]         # that the network may write to; none, if not given
+names = ["ALICE#03"]                 # more names that this host goes by
+hosts = { NAS = "10.0.0.9" }         # those that a question on the network does not find
+lookup = true                        # whether to ask the network
+windows_size = false                 # true: a little more a message, which Samba drops
+nmbd_socket = "/run/samba/nmbd/unexpected"
 """
 
 import glob
@@ -28,9 +40,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from msfs_fuse.config.options import parse_options, split_options
 from msfs_fuse.config.settings import Settings
 from msfs_fuse.config.source import Source, check_name, check_table, refuse_unknown
+from msfs_fuse.core.names import fold
 from msfs_fuse.errors import CommandError, Exit
 
 if TYPE_CHECKING:
+    from msfs_fuse.net.netbios.settings import NetbiosSettings
     from msfs_fuse.net.settings import DomainSettings, NetworkSettings
 
 _SYSTEM_PATH = "/etc/msfs/msfs.toml"
@@ -107,11 +121,12 @@ def read_configuration(path: str | None = None) -> Configuration:
     """
     host: str | None = None
     domains: list[DomainSettings] = []
+    netbios: NetbiosSettings | None = None
     options: list[str] = []
     for name in _files(path):
         source = _read(name)
         content = _parse(source)
-        refuse_unknown(source, (), content, {"host", "mount", "domain"})
+        refuse_unknown(source, (), content, {"host", "mount", "domain", "netbios"})
         options += _mount_options(source, content.get("mount", {}))
         if "host" in content:
             host = check_name(source, ("host",), content["host"])
@@ -119,15 +134,27 @@ def read_configuration(path: str | None = None) -> Configuration:
             from msfs_fuse.config.domains import read_domains
 
             domains += read_domains(source, content["domain"], domains)
-    return Configuration(host, _network(domains), tuple(options))
+        if "netbios" in content:
+            from msfs_fuse.config.netbios import read_netbios
+
+            netbios = read_netbios(source, content["netbios"], netbios)
+    return Configuration(host, _network(domains, netbios), tuple(options))
 
 
-def _network(domains: "list[DomainSettings]") -> "NetworkSettings | None":
-    if not domains:
+def _network(
+    domains: "list[DomainSettings]", netbios: "NetbiosSettings | None"
+) -> "NetworkSettings | None":
+    if not domains and netbios is None:
         return None
+    from msfs_fuse.net.netbios.settings import DOMAIN
     from msfs_fuse.net.settings import NetworkSettings
 
-    return NetworkSettings(tuple(domains))
+    if netbios is not None and DOMAIN in (fold(domain.name or "") for domain in domains):
+        raise CommandError(
+            f"no domain can be called {DOMAIN} beside [netbios]: @NAME.{DOMAIN} would be both",
+            Exit.USAGE,
+        )
+    return NetworkSettings(tuple(domains), netbios)
 
 
 def _parse(source: Source) -> dict[str, object]:

@@ -10,6 +10,7 @@ from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.slot import Slot
 
 PREFIX = "user.mailslot."
+MAX_MESSAGE_SIZE = PREFIX + "max_message_size"
 
 FOREVER = "forever"
 NONE = "none"
@@ -58,7 +59,11 @@ def _set_network(slot: Slot, text: str, limits: Limits) -> None:
 
 
 def _next_size(slot: Slot) -> str:
-    return str(len(slot.messages[0].data) - slot.offset) if slot.messages else NONE
+    return str(len(slot.messages[0][0]) - slot.offset) if slot.messages else NONE
+
+
+def _known(number: int | None) -> str | None:
+    return None if number is None else str(number)
 
 
 def seconds(nanoseconds: int) -> str:
@@ -67,9 +72,7 @@ def seconds(nanoseconds: int) -> str:
 
 
 ATTRIBUTES: dict[str, Attribute] = {
-    PREFIX + "max_message_size": Attribute(
-        lambda s: str(s.max_message_size), _set_max_message_size
-    ),
+    MAX_MESSAGE_SIZE: Attribute(lambda s: str(s.max_message_size), _set_max_message_size),
     PREFIX + "next_size": Attribute(_next_size),
     PREFIX + "message_count": Attribute(lambda s: str(len(s.messages))),
     PREFIX + "read_timeout": Attribute(
@@ -80,8 +83,9 @@ ATTRIBUTES: dict[str, Attribute] = {
     ),
     PREFIX + "network": Attribute(lambda s: "on" if s.network else "off", _set_network),
     PREFIX + "sender_host": Attribute(lambda s: s.last_sender and s.last_sender.host),
-    PREFIX + "sender_uid": Attribute(lambda s: s.last_sender and str(s.last_sender.uid)),
-    PREFIX + "sender_pid": Attribute(lambda s: s.last_sender and str(s.last_sender.pid)),
+    PREFIX + "sender_proof": Attribute(lambda s: s.last_sender and s.last_sender.proof.value),
+    PREFIX + "sender_uid": Attribute(lambda s: s.last_sender and _known(s.last_sender.uid)),
+    PREFIX + "sender_pid": Attribute(lambda s: s.last_sender and _known(s.last_sender.pid)),
     PREFIX + "sent_at": Attribute(lambda s: s.last_sender and seconds(s.last_sent_at)),
 }
 

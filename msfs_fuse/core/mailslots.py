@@ -47,7 +47,6 @@ from msfs_fuse.core.slot import (
     Delivery,
     Directory,
     Handle,
-    Message,
     Sender,
     Slot,
 )
@@ -61,7 +60,7 @@ _NANOSECONDS_PER_MILLISECOND = 1_000_000
 
 # The kernel looks a name up and then opens what it found. A slot that died in between comes back
 # for a client: its open counts as having come before the last close. In nanoseconds.
-_REVIVAL = 100_000_000
+REVIVAL = 100_000_000
 
 
 class Mailslots:
@@ -241,16 +240,23 @@ class Mailslots:
         if size > slot.max_message_size:
             self.counts.writes_too_long += 1
             raise SlotError(errno.EMSGSIZE)
-        if not self._fits(slot, size):
+        limits = self._limits
+        if (  # not _fits(slot, size), which would be a call more for each message
+            len(slot.messages) >= limits.max_messages
+            or slot.size + size > limits.max_slot_bytes
+            or self.messages >= limits.max_total_messages
+            or self.bytes + size > limits.max_bytes
+        ):
             self.counts.writes_full += 1
             raise SlotError(errno.ENOSPC)
-        slot.messages.append(Message(data, sender, now if sent_at is None else sent_at))
+        slot.messages.append((data, sender, now if sent_at is None else sent_at))
         slot.size += size
         slot.mtime = now
         self.messages += 1
         self.bytes += size
-        self.counts.messages_written += 1
-        self.counts.bytes_written += size
+        counts = self.counts
+        counts.messages_written += 1
+        counts.bytes_written += size
         return self._match(slot, now) if slot.waiting else []
 
     def deliver(
@@ -355,25 +361,23 @@ class Mailslots:
         while slot.waiting and slot.messages:
             token, size = next(iter(slot.waiting.items()))
             self._reads.remove(token)
-            message = slot.messages[0]
+            data, sender, sent_at = slot.messages[0]
             end = slot.offset + size
-            rest = len(message.data) - end
+            rest = len(data) - end
             if rest > 0 and slot.short_read_fails:
                 answers.append(Answer(token, None, errno.EMSGSIZE))
                 continue
             whole = rest <= 0 and not slot.offset
-            answers.append(
-                Answer(token, message.data if whole else message.data[slot.offset : end])
-            )
+            answers.append(Answer(token, data if whole else data[slot.offset : end]))
             slot.atime = now
-            slot.last_sender, slot.last_sent_at = message.sender, message.sent_at
+            slot.last_sender, slot.last_sent_at = sender, sent_at
             if rest > 0:
                 slot.offset = end
                 continue
             del slot.messages[0]
             slot.offset = 0
-            slot.size -= len(message.data)
-            self._release(1, len(message.data))
+            slot.size -= len(data)
+            self._release(1, len(data))
             self.counts.messages_read += 1
         return answers
 
@@ -422,7 +426,7 @@ class Mailslots:
             or grave is None
             or slot.name in grave.children
             or not self.tree.is_attached(grave)
-            or not 0 <= now - slot.died_at <= _REVIVAL  # clocks may step back
+            or not 0 <= now - slot.died_at <= REVIVAL  # clocks may step back
         ):
             raise SlotError(errno.ESTALE)
         self.shares.charge_name(slot.uid)

@@ -65,11 +65,11 @@ class Route(Protocol):
     def includes_this_host(self) -> bool:
         """Whether this host is one of the receivers; the message is not sent to it."""
 
-    def check(self, path: tuple[str, ...]) -> None:
-        """Refuse the name of a slot that no message could carry.
+    def capacity(self, path: tuple[str, ...]) -> int:
+        """How many bytes a message to a slot of that name may have.
 
         Raises:
-            SlotError: ENAMETOOLONG.
+            SlotError: ENAMETOOLONG or EINVAL for a name that no message could carry.
         """
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:

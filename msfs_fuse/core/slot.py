@@ -3,6 +3,7 @@
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import NamedTuple
 
 
@@ -21,20 +22,30 @@ class Access(NamedTuple):
     writes: bool
 
 
+class Proof(StrEnum):
+    """What stands behind the name of a sender."""
+
+    LOCAL = "local"  # this host's kernel
+    PROVEN = "proven"  # cryptography: the host holds a key of the domain
+    CLAIMED = "claimed"  # nothing: the message said so
+
+
 class Sender(NamedTuple):
-    """Who wrote: the process that opened the handle, as with SO_PEERCRED."""
+    """Who wrote: the process that opened the handle, as with SO_PEERCRED.
+
+    Attributes:
+        uid, pid: None where the network does not tell.
+    """
 
     host: str
-    uid: int
-    pid: int
+    uid: int | None
+    pid: int | None
+    proof: Proof = Proof.LOCAL
 
 
-class Message(NamedTuple):
-    """One message; `sent_at` in nanoseconds since the epoch."""
-
-    data: bytes
-    sender: Sender
-    sent_at: int
+# The bytes, who sent them, and when, in nanoseconds since the epoch. A plain tuple, because every
+# write makes one.
+Message = tuple[bytes, Sender, int]
 
 
 class Answer(NamedTuple):

@@ -14,7 +14,9 @@ import trio
 from msfs_fuse.config.options import changed_but_not_reloadable
 from msfs_fuse.config.settings import Settings
 from msfs_fuse.core.mailslots import Mailslots
+from msfs_fuse.core.metrics import metrics_of
 from msfs_fuse.core.network import Router, Routers
+from msfs_fuse.daemon.log import LogCounts
 from msfs_fuse.daemon.notify import notify, watchdog_interval
 from msfs_fuse.errors import CommandError
 from msfs_fuse.fuse.interpose import InterposeError
@@ -47,11 +49,14 @@ class _Service:
         reread: Callable[[], Settings],
         mail: Mailslots,
         router: Router,
+        log_counts: LogCounts,
     ) -> None:
         self._settings = settings
         self._reread = reread
         self._mail = mail
-        self._operations = Operations(mail, settings.mountpoint, router)
+        self._operations = Operations(
+            mail, settings.mountpoint, router, lambda: metrics_of(log_counts)
+        )
         self._router = router
 
     async def run(self, ready: Callable[[], None]) -> None:
@@ -69,7 +74,7 @@ class _Service:
                     self._operations, path, settings.fuse_options(), settings.busy_poll
                 )
             except (MountError, InterposeError) as error:
-                raise CommandError(f"cannot mount {path}: {error}") from None
+                raise CommandError(f"cannot mount {path}: {error} (see msfs doctor)") from None
             try:
                 log.info("mounted at %s", path)
                 await self._serve(session, signals, ready)
@@ -157,10 +162,16 @@ def _make_router(settings: Settings) -> tuple[Router, str]:
     return router, name or own_name
 
 
-def run(settings: Settings, reread: Callable[[], Settings], ready: Callable[[], None]) -> None:
+def run(
+    settings: Settings,
+    log_counts: LogCounts,
+    reread: Callable[[], Settings],
+    ready: Callable[[], None],
+) -> None:
     """Mount and serve until a signal comes or the mount is taken away.
 
     Args:
+        log_counts: shown with the other numbers.
         reread: gives the settings anew, at SIGHUP.
         ready: called once the mount is live.
 
@@ -179,7 +190,7 @@ def run(settings: Settings, reread: Callable[[], Settings], ready: Callable[[], 
     )
     gc.set_threshold(*_GC_THRESHOLDS)
     try:
-        trio.run(_Service(settings, reread, mail, router).run, ready)
+        trio.run(_Service(settings, reread, mail, router, log_counts).run, ready)
     except ExceptionGroup as group:
         if group.split(OSError)[1] is not None:
             raise

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from msfs_fuse.config.settings import Settings
 from msfs_fuse.daemon.log import Log
 from msfs_fuse.errors import CommandError, Exit
-from msfs_fuse.hostinfo import FUSE_CONF, request_timeouts, user_allows_other
+from msfs_fuse.hostinfo import FUSE_CONF, mount_problem, request_timeouts, user_allows_other
 from msfs_fuse.mounts import FILESYSTEM_TYPE, detach, is_alive, mount_at
 
 log = logging.getLogger(__name__)
@@ -22,8 +22,9 @@ def prepare(settings: Settings) -> None:
         CommandError: it cannot.
     """
     path = settings.mountpoint
-    if not os.path.exists("/dev/fuse"):
-        raise CommandError("there is no /dev/fuse: load the kernel's fuse module (modprobe fuse)")
+    problem = mount_problem()
+    if problem is not None:
+        raise CommandError(f"cannot mount {path}: {problem}")
     if settings.allow_other and os.geteuid() != 0 and not user_allows_other():
         raise CommandError(
             f"allow_other needs the line user_allow_other in {FUSE_CONF}; "
@@ -76,7 +77,7 @@ def _serve(
     # get ready, do without FUSE.
     from msfs_fuse.daemon import service
 
-    with Log(background=background, debug=settings.debug):
+    with Log(background=background, debug=settings.debug) as opened:
         for name, seconds in request_timeouts().items():
             log.warning(
                 "fs.fuse.%s is %d: the kernel will end this mount when a read has waited that "
@@ -84,7 +85,7 @@ def _serve(
                 name,
                 seconds,
             )
-        service.run(settings, reread, ready)
+        service.run(settings, opened.counts, reread, ready)
 
 
 def run_in_background(settings: Settings, reread: Reread) -> int:

@@ -1,194 +1,37 @@
 /*
- * _interpose: what pyfuse3 3.5 has no way to say to libfuse.
+ * _interpose: what pyfuse3 3.5 has no way to say to libfuse. This file stands between the two:
  *
- *   1. A read that waits can be interrupted (fuse_req_interrupt_func), is told the O_NONBLOCK of
- *      this very call, and is answered from wherever the message comes, with no task held for it.
- *      A write, which gives that answer, is told its caller and the flags of its handle.
- *   2. Slots are streams (FOPEN_STREAM): no file position, so no lock on it, so that a write on
+ *   1. Slots are streams (FOPEN_STREAM): no file position, so no lock on it, so that a write on
  *      a handle does not wait for the read that waits on the same handle.
- *   3. The kernel may have any number of background requests (RELEASE) under way, so that a
+ *   2. The kernel may have any number of background requests (RELEASE) under way, so that a
  *      process which dies with a hundred handles leaves no slot behind for the next `ls`.
+ *   3. Requests are received by the inner loop (_loop.c), and reads, writes and interrupts go
+ *      to neither of them (_messages.c).
  *
- * And two details of the session: its descriptor may be non-blocking, and requests are not spliced.
+ * And a detail of the session: requests are not spliced.
  *
  * How: the object is loaded with RTLD_GLOBAL before pyfuse3, defines the functions of libfuse
- * that pyfuse3 calls to make a session and to answer OPEN and CREATE, and calls the real ones.
- * Only public interfaces of libfuse and the kernel's <linux/fuse.h> are used.
+ * that pyfuse3 calls to make a session, to receive, and to answer OPEN and CREATE, and calls the
+ * real ones. Only public interfaces of libfuse and the kernel's <linux/fuse.h> are used.
  *
  * What would retire it: pyfuse3 passing interrupts, fuse_file_info.flags and fuse_conn_info to
  * its handlers, and libfuse a bit for FOPEN_STREAM (libfuse PR 434, "stream-like files").
  */
-#define PY_SSIZE_T_CLEAN
-#include <Python.h>
+#include "_extension.h"
 
-#define FUSE_USE_VERSION 314
 #include <dlfcn.h>
 #include <errno.h>
-#include <fuse_lowlevel.h>
-#include <linux/fuse.h>
 #include <string.h>
 
 /* The kernel refuses more than this many background requests (max_user_bgreq aside). */
 #define BACKGROUND_LIMIT 65535
 
-#define EXPORTED(name) __asm__(name) __attribute__((visibility("default")))
+struct fuse_session *current_session;
 
-static PyObject *read_handler;      /* (Request, fh, offset, size, flags, cached) -> bytes | None */
-static PyObject *write_handler;     /* (fh, offset, data, flags, tid) -> errno, 0 for done */
-static PyObject *interrupt_handler; /* (Request) -> None */
 static struct fuse_lowlevel_ops original;
 static int session_hooked;
 
-/* ---- Request: one FUSE_READ that has not been answered yet ---- */
-
-typedef struct {
-    PyObject_HEAD
-    fuse_req_t req; /* NULL once answered */
-} Request;
-
-static PyObject *answered(Request *self, int result)
-{
-    self->req = NULL; /* libfuse has freed it, whatever the result */
-    return PyBool_FromLong(result == 0);
-}
-
-static int check_pending(Request *self)
-{
-    if (self->req != NULL)
-        return 1;
-    PyErr_SetString(PyExc_RuntimeError, "the request has been answered already");
-    return 0;
-}
-
-static PyObject *request_reply(Request *self, PyObject *data)
-{
-    Py_buffer view;
-
-    if (!check_pending(self) || PyObject_GetBuffer(data, &view, PyBUF_CONTIG_RO) != 0)
-        return NULL;
-    int result = fuse_reply_buf(self->req, view.buf, (size_t)view.len);
-    PyBuffer_Release(&view);
-    return answered(self, result);
-}
-
-static PyObject *request_error(Request *self, PyObject *number)
-{
-    long code = PyLong_AsLong(number);
-
-    if ((code == -1 && PyErr_Occurred()) || !check_pending(self))
-        return NULL;
-    return answered(self, fuse_reply_err(self->req, (int)code));
-}
-
-static void request_dealloc(Request *self)
-{
-    if (self->req != NULL) /* forgotten by Python: its reader must not wait for ever */
-        fuse_reply_err(self->req, EIO);
-    Py_TYPE(self)->tp_free((PyObject *)self);
-}
-
-static PyMethodDef request_methods[] = {
-    {"reply", (PyCFunction)request_reply, METH_O,
-     "Answer with these bytes. False if the kernel no longer wants them."},
-    {"error", (PyCFunction)request_error, METH_O,
-     "Answer with this errno. False if the kernel no longer wants it."},
-    {NULL, NULL, 0, NULL}};
-
-static PyTypeObject RequestType = {
-    PyVarObject_HEAD_INIT(NULL, 0).tp_name = "msfs_fuse.fuse._interpose.Request",
-    .tp_doc = "A read the kernel waits for. Answer it once, with reply() or error().",
-    .tp_basicsize = sizeof(Request),
-    .tp_dealloc = (destructor)request_dealloc,
-    .tp_flags = Py_TPFLAGS_DEFAULT | Py_TPFLAGS_DISALLOW_INSTANTIATION,
-    .tp_methods = request_methods,
-};
-
 /* ---- operations ---- */
-
-/* Runs inside the session loop with a lock of the request held: Python takes the reader out of
- * its queue at once, and answers EINTR later, from outside. */
-static void interrupted(fuse_req_t req, void *data)
-{
-    (void)req;
-    PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *result = PyObject_CallOneArg(interrupt_handler, data);
-    if (result == NULL)
-        PyErr_WriteUnraisable(interrupt_handler);
-    Py_XDECREF(result);
-    PyGILState_Release(gil);
-}
-
-static void handle_read(Request *request, fuse_ino_t fh, size_t size, off_t offset,
-                        const struct fuse_file_info *fi)
-{
-    /* Only direct reads carry the reader's lock owner; those that fill the page cache (splice,
-     * mmap, readahead) hold locked pages while they wait and must not wait. */
-    PyObject *result = PyObject_CallFunction(read_handler, "OKLniO", request,
-                                             (unsigned long long)fh, (long long)offset,
-                                             (Py_ssize_t)size, fi->flags,
-                                             fi->lock_owner ? Py_False : Py_True);
-    if (result == NULL) {
-        PyErr_WriteUnraisable(read_handler);
-        if (request->req != NULL)
-            Py_XDECREF(answered(request, fuse_reply_err(request->req, EIO)));
-        return;
-    }
-    if (request->req != NULL) {
-        if (result == Py_None) {
-            /* An interrupt that came before the request was seen by handle_read's caller, so
-             * the callback is not called from within this function. */
-            fuse_req_interrupt_func(request->req, interrupted, request);
-        } else {
-            PyObject *sent = request_reply(request, result);
-            if (sent == NULL)
-                PyErr_WriteUnraisable(read_handler);
-            Py_XDECREF(sent);
-        }
-    }
-    Py_DECREF(result);
-}
-
-static void read_op(fuse_req_t req, fuse_ino_t ino, size_t size, off_t offset,
-                    struct fuse_file_info *fi)
-{
-    (void)ino;
-    if (fuse_req_interrupted(req)) {
-        fuse_reply_err(req, EINTR);
-        return;
-    }
-    PyGILState_STATE gil = PyGILState_Ensure();
-    Request *request = PyObject_New(Request, &RequestType);
-    if (request == NULL) {
-        PyErr_WriteUnraisable(read_handler);
-        fuse_reply_err(req, ENOMEM);
-    } else {
-        request->req = req;
-        handle_read(request, fi->fh, size, offset, fi);
-        Py_DECREF(request);
-    }
-    PyGILState_Release(gil);
-}
-
-static void write_op(fuse_req_t req, fuse_ino_t ino, const char *data, size_t size, off_t offset,
-                     struct fuse_file_info *fi)
-{
-    (void)ino;
-    PyGILState_STATE gil = PyGILState_Ensure();
-    PyObject *result = PyObject_CallFunction(
-        write_handler, "KLy#ii", (unsigned long long)fi->fh, (long long)offset, data,
-        (Py_ssize_t)size, fi->flags, (int)fuse_req_ctx(req)->pid);
-    long code = result ? PyLong_AsLong(result) : -1;
-    if (code == -1) {
-        PyErr_WriteUnraisable(write_handler);
-        code = EIO;
-    }
-    Py_XDECREF(result);
-    PyGILState_Release(gil);
-    if (code)
-        fuse_reply_err(req, (int)code);
-    else
-        fuse_reply_write(req, size);
-}
 
 static void init_op(void *userdata, struct fuse_conn_info *conn)
 {
@@ -205,7 +48,7 @@ static void init_op(void *userdata, struct fuse_conn_info *conn)
 
 /* The real function: looked up in the very libfuse that this object is linked with, whatever its
  * soname (libfuse3.so.3 on Debian 12, .so.4 on Debian 13). */
-static void *libfuse(const char *name)
+void *libfuse(const char *name)
 {
     Dl_info info;
     void *library, *symbol;
@@ -231,12 +74,10 @@ static const struct fuse_lowlevel_ops *hooked_operations(const struct fuse_lowle
     memcpy(&original, op, *op_size);
     hooked = original;
     hooked.init = init_op;
-    hooked.read = read_op;
-    hooked.write = write_op;
     /* Without write_buf, libfuse does not splice requests: messages are small, and one read(2)
      * beats a splice into a pipe and a read out of it. */
     hooked.write_buf = NULL;
-    session_hooked = read_handler != NULL;
+    session_hooked = 1;
     return &hooked;
 }
 
@@ -250,7 +91,7 @@ struct fuse_session *hook_session_new(struct fuse_args *args, const struct fuse_
     struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
                                  void *) = libfuse("fuse_session_new");
     op = hooked_operations(op, &op_size);
-    return real ? real(args, op, op_size, userdata) : NULL;
+    return current_session = real ? real(args, op, op_size, userdata) : NULL;
 }
 
 /* From libfuse 3.17 on, fuse_session_new() of the headers calls this one. */
@@ -266,22 +107,7 @@ struct fuse_session *hook_session_new_versioned(struct fuse_args *args,
     struct fuse_session *(*real)(struct fuse_args *, const struct fuse_lowlevel_ops *, size_t,
                                  void *, void *) = libfuse("fuse_session_new_versioned");
     op = hooked_operations(op, &op_size);
-    return real ? real(args, op, op_size, version, userdata) : NULL;
-}
-
-/* A request may be taken back (its process was killed) between poll(2) and read(2), so the
- * descriptor does not block; pyfuse3 knows EINTR as a reason to wait again, but not EAGAIN. */
-int hook_receive_buf(struct fuse_session *session, struct fuse_buf *buffer)
-    EXPORTED("fuse_session_receive_buf");
-
-int hook_receive_buf(struct fuse_session *session, struct fuse_buf *buffer)
-{
-    static int (*real)(struct fuse_session *, struct fuse_buf *);
-
-    if (real == NULL)
-        real = libfuse("fuse_session_receive_buf");
-    int result = real(session, buffer);
-    return result == -EAGAIN ? -EINTR : result;
+    return current_session = real ? real(args, op, op_size, version, userdata) : NULL;
 }
 
 /* A file that its handler calls not seekable is opened as a stream. It has nothing to flush:
@@ -362,19 +188,6 @@ int hook_reply_create(fuse_req_t req, const struct fuse_entry_param *e,
 
 /* ---- module ---- */
 
-static PyObject *set_handlers(PyObject *module, PyObject *args)
-{
-    PyObject *on_read, *on_write, *on_interrupt;
-
-    (void)module;
-    if (!PyArg_ParseTuple(args, "OOO:set_handlers", &on_read, &on_write, &on_interrupt))
-        return NULL;
-    Py_XSETREF(read_handler, Py_NewRef(on_read));
-    Py_XSETREF(write_handler, Py_NewRef(on_write));
-    Py_XSETREF(interrupt_handler, Py_NewRef(on_interrupt));
-    Py_RETURN_NONE;
-}
-
 static PyObject *is_hooked(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
@@ -386,7 +199,9 @@ static PyObject *is_visible(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
     return PyBool_FromLong(dlsym(RTLD_DEFAULT, "fuse_session_new") == (void *)hook_session_new &&
-                           dlsym(RTLD_DEFAULT, "fuse_reply_open") == (void *)hook_reply_open);
+                           dlsym(RTLD_DEFAULT, "fuse_reply_open") == (void *)hook_reply_open &&
+                           dlsym(RTLD_DEFAULT, "fuse_session_receive_buf") ==
+                               (void *)hook_receive_buf);
 }
 
 static PyObject *libfuse_version(PyObject *module, PyObject *unused)
@@ -396,7 +211,10 @@ static PyObject *libfuse_version(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    {"set_handlers", set_handlers, METH_VARARGS, "Who is asked for reads and writes, and told of interrupts."},
+    {"set_handlers", set_handlers, METH_VARARGS, 
+     "Who is asked for reads and writes, and told of interrupts."},
+    {"serve", serve, METH_VARARGS,
+     "Answer reads and writes, until there is a request for pyfuse3, or others have their turn."},
     {"is_hooked", is_hooked, METH_NOARGS, "Whether pyfuse3's session was made through this object."},
     {"is_visible", is_visible, METH_NOARGS, "Whether this object stands before libfuse."},
     {"libfuse_version", libfuse_version, METH_NOARGS, "Version of the libfuse in use."},
@@ -409,7 +227,7 @@ PyMODINIT_FUNC PyInit__interpose(void)
 {
     PyObject *module = PyModule_Create(&module_definition);
 
-    if (module == NULL || PyModule_AddType(module, &RequestType) != 0)
+    if (module == NULL || PyModule_AddType(module, &RequestType) != 0 || add_outcomes(module) != 0)
         return NULL;
     return module;
 }

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from typing import Any
 
 class Request:
     def reply(self, data: bytes | memoryview, /) -> bool: ...
@@ -6,10 +7,17 @@ class Request:
 
 def set_handlers(
     on_read: Callable[[Request, int, int, int, int, bool], bytes | None],
-    on_write: Callable[[int, int, bytes, int, int], int],
+    on_write: Callable[[int, bytes, int], int],
     on_interrupt: Callable[[Request], None],
+    debug: bool,
     /,
 ) -> None: ...
+
+REQUEST: int
+TURN: int
+EMPTY: int
+
+def serve(runnable: set[Any], others: int, deadline: int, busy: int, /) -> int: ...
 def is_hooked() -> bool: ...
 def is_visible() -> bool: ...
 def libfuse_version() -> str: ...

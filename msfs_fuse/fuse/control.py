@@ -13,9 +13,13 @@ from prometheus_client.registry import Collector
 
 from msfs_fuse import __version__
 from msfs_fuse.core.mailslots import Mailslots
+from msfs_fuse.core.metrics import Metric
 from msfs_fuse.core.names import CONTROL_DIRECTORY
 from msfs_fuse.core.network import Router
 from msfs_fuse.fuse.nodes import ControlDirectory, ControlText
+
+# Gives numbers with their descriptions, as they are now.
+Numbers = Callable[[], Iterable[Metric]]
 
 _FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
@@ -23,13 +27,12 @@ _FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 class _Collector(Collector):
     """Reads the numbers when somebody scrapes, so that counting costs nothing."""
 
-    def __init__(self, mail: Mailslots, router: Router) -> None:
-        self._mail = mail
-        self._router = router
+    def __init__(self, *sources: Numbers) -> None:
+        self._sources = sources
 
     def collect(self) -> Iterable[MetricFamily]:
         families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
-        for metric in itertools.chain(self._mail.metrics(), self._router.metrics()):
+        for metric in itertools.chain.from_iterable(source() for source in self._sources):
             family = families.get(metric.name)
             if family is None:
                 family = families[metric.name] = _FAMILIES[metric.kind](
@@ -39,10 +42,10 @@ class _Collector(Collector):
         return families.values()
 
 
-def metrics(mail: Mailslots, router: Router) -> Callable[[], bytes]:
-    """A function that renders the mount's metrics in Prometheus' text format."""
+def metrics(*sources: Numbers) -> Callable[[], bytes]:
+    """A function that renders numbers, as they are then, in Prometheus' text format."""
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(_Collector(mail, router))
+    registry.register(_Collector(*sources))
     return lambda: generate_latest(registry)
 
 
@@ -70,23 +73,32 @@ def status(mail: Mailslots, mountpoint: str, router: Router) -> Callable[[], byt
 
 
 def peers(router: Router) -> str:
-    """The hosts that were heard: a line of headings, then one line for each. Tabs in between."""
+    """The hosts that were heard: a line of headings, then one line for each. Tabs in between.
+
+    Nothing at all where there is no network: then there is no domain to name either.
+    """
+    if not router.names():
+        return ""
     rows = [("DOMAIN", "HOST", "ADDRESS", "HEARD")]
     rows += ((*heard[:3], f"{heard.age:.0f}") for heard in router.heard())
     return "".join("{}\t{}\t{}\t{}\n".format(*row) for row in rows)
 
 
 def control_directory(
-    mail: Mailslots, mountpoint: str, router: Router, now: int
+    mail: Mailslots, mountpoint: str, router: Router, daemon: Numbers, now: int
 ) -> ControlDirectory:
-    """Make `.msfs` and its files."""
+    """Make `.msfs` and its files.
+
+    Args:
+        daemon: the numbers of the process that serves the mount.
+    """
     root = mail.tree.root
     owner = root.uid, root.gid
     directory = ControlDirectory(
         mail.tree.new_id(), CONTROL_DIRECTORY, root, *owner, 0o555, now, now, now
     )
     contents = {
-        "metrics": metrics(mail, router),
+        "metrics": metrics(mail.metrics, router.metrics, daemon),
         "peers": lambda: peers(router).encode(),
         "status": status(mail, mountpoint, router),
     }

@@ -8,7 +8,7 @@ import pyfuse3
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.mailslots import Mailslots
-from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address, fold
+from msfs_fuse.core.names import Address, fold
 from msfs_fuse.core.network import Route, Router
 from msfs_fuse.core.slot import Delivery, Sender, Slot
 from msfs_fuse.fuse import procfs
@@ -21,11 +21,13 @@ class RemoteHandle:
     """An open name on another host, or on every host of a domain.
 
     Attributes:
+        capacity: how many bytes a message may have.
         credentials: of the process that opened it, for the slot of this name on this host.
     """
 
     route: Route
     path: tuple[str, ...]
+    capacity: int
     sender: Sender
     credentials: Credentials
 
@@ -51,9 +53,18 @@ class Exchange:
             if fold(name) == fold(self._mail.host) or self._router.is_this_host(name):
                 return None
             raise SlotError(errno.EHOSTUNREACH)
-        route.check(address.path)
+        capacity = route.capacity(address.path)
         sender = Sender(self._mail.host, ctx.uid, procfs.process_of(ctx.pid))
-        return RemoteHandle(route, address.path, sender, Credentials.of(ctx))
+        return RemoteHandle(route, address.path, capacity, sender, Credentials.of(ctx))
+
+    def capacity(self, address: Address) -> int | None:
+        """How many bytes a message to a name on another host may have; None if that is not known.
+
+        Raises:
+            SlotError: no message could carry the name.
+        """
+        route = self._router.route(address.host) if address.host is not None else None
+        return None if route is None else route.capacity(address.path)
 
     def send(self, handle: RemoteHandle, data: bytes) -> None:
         """Send one message.
@@ -64,7 +75,7 @@ class Exchange:
         """
         if not data:
             raise SlotError(errno.EINVAL)
-        if len(data) > REMOTE_MESSAGE_SIZE:
+        if len(data) > handle.capacity:
             raise SlotError(errno.EMSGSIZE)
         now = time.time_ns()
         handle.route.send(handle.path, data, handle.sender, now)

@@ -4,12 +4,12 @@ import errno
 import logging
 import os
 import select
-import time
+from time import monotonic_ns, time_ns
 from typing import Protocol
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.mailslots import Mailslots
-from msfs_fuse.core.slot import Handle
+from msfs_fuse.core.slot import Handle, Slot
 from msfs_fuse.fuse.exchange import Exchange, RemoteHandle
 from msfs_fuse.fuse.replies import PollHandle, Replies, Request
 
@@ -45,8 +45,8 @@ class OpenFile(Protocol):
     def poll(self, poll_handle: PollHandle | None) -> int:
         """The events of poll(2) that are true now; `poll_handle` wants to hear of others."""
 
-    def release(self) -> None:
-        """The last descriptor is closed."""
+    def release(self) -> Slot | None:
+        """The last descriptor is closed. A slot that died of it."""
 
 
 class SlotFile:
@@ -76,8 +76,8 @@ class SlotFile:
             self._handle,
             request,
             size,
-            time.time_ns(),
-            time.monotonic_ns(),
+            time_ns(),
+            monotonic_ns(),
             wait=not flags & os.O_NONBLOCK,
         )
         if answers:
@@ -89,8 +89,10 @@ class SlotFile:
     def write(self, data: bytes) -> None:
         """Queue a message. See OpenFile."""
         handle = self._handle
-        answers = self._mail.enqueue(handle.slot, data, handle.sender, time.time_ns())
-        self._replies.settle(answers, (handle.slot,))
+        slot = handle.slot
+        answers = self._mail.enqueue(slot, data, handle.sender, time_ns())
+        if answers or self._replies.polls.waiting:
+            self._replies.settle(answers, (slot,))
 
     def poll(self, poll_handle: PollHandle | None) -> int:
         """POLLIN when a read would not wait, POLLOUT when a one-byte write would fit."""
@@ -104,15 +106,16 @@ class SlotFile:
             events |= _CAN_WRITE
         return events
 
-    def release(self) -> None:
+    def release(self) -> Slot | None:
         """Close the handle, and with the last one the slot."""
         slot = self._handle.slot
         self._replies.polls.discard(slot, self)
-        closed = self._mail.close_handle(self._handle, time.time_ns())
+        closed = self._mail.close_handle(self._handle, time_ns())
         self._replies.settle(closed.answers)
         if closed.unread:
             name = slot.name if slot.name.isprintable() else ascii(slot.name)  # no forged lines
             log.info("slot %s died with %d messages unread", name, closed.unread)
+        return slot if closed.died else None
 
 
 class RemoteFile:
@@ -142,8 +145,9 @@ class RemoteFile:
         """POLLOUT always: what a send queue has no room for is refused, not waited for."""
         return _CAN_WRITE
 
-    def release(self) -> None:
+    def release(self) -> Slot | None:
         """Nothing is kept."""
+        return None
 
 
 class ControlFile:
@@ -172,5 +176,6 @@ class ControlFile:
         """POLLIN always."""
         return _CAN_READ
 
-    def release(self) -> None:
+    def release(self) -> Slot | None:
         """Nothing is kept."""
+        return None

@@ -16,6 +16,8 @@ finally:
 Request = _interpose.Request
 set_handlers = _interpose.set_handlers
 libfuse_version = _interpose.libfuse_version
+serve = _interpose.serve
+REQUEST, TURN, EMPTY = _interpose.REQUEST, _interpose.TURN, _interpose.EMPTY
 
 
 class InterposeError(Exception):

@@ -113,6 +113,11 @@ class Inodes:
         self._lookups[node.id] = self._lookups.get(node.id, 0) + 1
         return attributes(node)
 
+    def drop(self, inode: int) -> None:
+        """Let go of what died, whatever the kernel still remembers."""
+        self._nodes.pop(inode, None)
+        self._lookups.pop(inode, None)
+
     def forget(self, inode: int, count: int) -> None:
         """The kernel lets go of so many of its lookups."""
         left = self._lookups.get(inode, 0) - count

@@ -22,9 +22,10 @@ from msfs_fuse.core.names import REMOTE_MARK, Address, check_length
 from msfs_fuse.core.network import Router
 from msfs_fuse.core.slot import Access, Caller, Directory, Handle, Node, Slot
 from msfs_fuse.fuse import procfs
-from msfs_fuse.fuse.control import control_directory
+from msfs_fuse.fuse.control import Numbers, control_directory
 from msfs_fuse.fuse.exchange import Exchange
 from msfs_fuse.fuse.files import ControlFile, OpenFile, RemoteFile, SlotFile
+from msfs_fuse.fuse.graves import Graves
 from msfs_fuse.fuse.handler import handler
 from msfs_fuse.fuse.nodes import ControlText, Inodes, RemoteDirectory, RemoteSlot, attributes
 from msfs_fuse.fuse.permissions import Credentials
@@ -54,19 +55,23 @@ class Operations(pyfuse3.Operations):
         mail: the slots.
         mountpoint: shown in `.msfs/status`.
         router: knows the way to other hosts.
+        numbers: those of the process that serves the mount, for `.msfs/metrics`.
     """
 
     supports_dot_lookup = False
 
-    def __init__(self, mail: Mailslots, mountpoint: str, router: Router) -> None:
+    def __init__(
+        self, mail: Mailslots, mountpoint: str, router: Router, numbers: Numbers = tuple
+    ) -> None:
         super().__init__()
         self._mail = mail
         self._router = router
         self.replies = Replies(mail)
         self.exchange = Exchange(mail, self.replies, router)
         self._inodes = Inodes(mail.tree.root)
+        self._graves = Graves(self._inodes)
         self._remote = RemoteNames(mail, time.time_ns)
-        self._control = control_directory(mail, mountpoint, router, time.time_ns())
+        self._control = control_directory(mail, mountpoint, router, numbers, time.time_ns())
         self._files: dict[int, OpenFile] = {}
         self._listings: dict[int, list[Node]] = {}  # as they were when opened
         self._handle_numbers = itertools.count(1)
@@ -81,6 +86,11 @@ class Operations(pyfuse3.Operations):
         """
         self._mail.strict = strict
         self.replies.use_limits(limits)
+
+    def close(self, code: int) -> None:
+        """The session ends: reads that wait, and those that come, get this error code."""
+        self.replies.close(code)
+        self._graves.close()
 
     # ---- names ----
 
@@ -362,20 +372,15 @@ class Operations(pyfuse3.Operations):
             request.error(errno.EIO)
         return None
 
-    def on_write(self, fh: int, offset: int, data: bytes, flags: int, tid: int) -> int:
+    def on_write(self, fh: int, data: bytes, tid: int) -> int:
         """Answer FUSE_WRITE: 0 when all of it is taken, or an error code.
 
         Args:
-            flags: of the handle, as they are now.
             tid: the thread that writes.
         """
         try:
             size = len(data)
-            # A stream has no offsets, but the second piece of a split write has one. On an
-            # O_APPEND handle the kernel counts from what it takes for the file's size.
-            if (offset and not flags & os.O_APPEND) or (
-                size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages)
-            ):
+            if size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages):
                 raise SlotError(errno.EMSGSIZE)
             self._files[fh].write(data)
         except SlotError as error:
@@ -405,7 +410,9 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def release(self, fh: int) -> None:
-        self._files.pop(fh).release()
+        dead = self._files.pop(fh).release()
+        if dead is not None:
+            self._graves.bury(dead, time.time_ns())
 
     # ---- extended attributes ----
 
@@ -417,6 +424,11 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
+        node = self._inodes[inode]
+        if isinstance(node, RemoteSlot) and name == slot_attributes.MAX_MESSAGE_SIZE.encode():
+            capacity = self.exchange.capacity(node.address)
+            if capacity is not None:
+                return b"%d" % capacity
         slot = self._attribute_slot(inode, errno.ENODATA)
         return os.fsencode(slot_attributes.get_attribute(slot, os.fsdecode(name)))
 

@@ -4,7 +4,7 @@ import errno
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import Protocol, cast
 
 import trio
@@ -45,23 +45,23 @@ class Polls:
     """
 
     def __init__(self) -> None:
-        self._waiting: dict[Slot, dict[object, PollHandle]] = {}
+        self.waiting: dict[Slot, dict[object, PollHandle]] = {}
 
     def add(self, slot: Slot, file: object, poll_handle: PollHandle) -> None:
         """Wake this one at the slot's next change."""
-        self._waiting.setdefault(slot, {})[file] = poll_handle
+        self.waiting.setdefault(slot, {})[file] = poll_handle
 
     def discard(self, slot: Slot, file: object) -> None:
         """The open file is closed."""
-        waiting = self._waiting.get(slot)
+        waiting = self.waiting.get(slot)
         if waiting and waiting.pop(file, None) is not None and not waiting:
-            del self._waiting[slot]
+            del self.waiting[slot]
 
     def wake(self, slot: Slot) -> None:
         """The slot changed: it got a message, or room for one."""
-        if not self._waiting:
+        if not self.waiting:
             return
-        for poll_handle in self._waiting.pop(slot, {}).values():
+        for poll_handle in self.waiting.pop(slot, {}).values():
             try:
                 poll_handle.notify()
             except OSError as error:
@@ -69,7 +69,7 @@ class Polls:
 
     def wake_all(self) -> None:
         """Something that concerns all slots changed."""
-        for slot in list(self._waiting):
+        for slot in list(self.waiting):
             self.wake(slot)
 
 
@@ -85,7 +85,6 @@ class Replies:
         self._closing = 0
         self._deadline = math.inf
         self._earlier = trio.Event()
-        self._run_soon: Callable[..., None] | None = None
 
     def settle(self, answers: Iterable[Answer], changed: Iterable[Slot] = ()) -> None:
         """Send the answers that a call into the core gave, and wake those who poll.
@@ -123,13 +122,9 @@ class Replies:
         self.settle(self._mail.cancel_all(code))
 
     def interrupt(self, request: Request) -> None:
-        """A signal came for a reader: from now on it gets no message.
-
-        Called by libfuse, with the request locked, so the answer itself has to come later.
-        """
+        """A signal came for a reader: it gets no message, but EINTR."""
         if self._mail.cancel_reader(request):
-            assert self._run_soon is not None
-            self._run_soon(request.error, errno.EINTR)
+            request.error(errno.EINTR)
 
     def note_deadline(self) -> None:
         """A read with a timeout waits: it may be the first whose time is over."""
@@ -141,7 +136,6 @@ class Replies:
         self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED
     ) -> None:
         """Give up reads when their time is over. Sleeps while none has a timeout."""
-        self._run_soon = trio.lowlevel.current_trio_token().run_sync_soon
         task_status.started()
         while True:
             self.settle(self._mail.expire(time.monotonic_ns()))

@@ -7,7 +7,7 @@ import tempfile
 
 import pyfuse3
 
-from msfs_fuse.fuse import busypoll, interpose
+from msfs_fuse.fuse import inner_loop, interpose
 from msfs_fuse.fuse.operations import Operations
 
 
@@ -31,10 +31,13 @@ class Session:
         self, operations: Operations, mountpoint: str, options: set[str], busy_poll: int
     ) -> None:
         self._operations = operations
-        self._busy_poll = busypoll.install(busy_poll)
+        self._loop = inner_loop.install(busy_poll)
         interpose.check_loaded()
         interpose.set_handlers(
-            operations.on_read, operations.on_write, operations.replies.interrupt
+            operations.on_read,
+            operations.on_write,
+            operations.replies.interrupt,
+            "debug" in options,
         )
         _init(operations, mountpoint, options)
         try:
@@ -46,17 +49,18 @@ class Session:
     async def serve(self) -> None:
         """Answer requests until stop(), or until the mount is taken away."""
         # One task: no handler ever waits, so there is nothing for a second one to do.
-        await pyfuse3.main(min_tasks=1, max_tasks=1)
+        async with self._loop.running():
+            await pyfuse3.main(min_tasks=1, max_tasks=1)
 
     def stop(self) -> None:
         """Answer every read that waits with an error, and have serve() return."""
-        self._operations.replies.close(errno.ESHUTDOWN)
-        self._busy_poll.close()
+        self._operations.close(errno.ESHUTDOWN)
+        self._loop.close()
         pyfuse3.terminate()
 
     def close(self) -> None:
         """Unmount, whoever has files open."""
-        self._operations.replies.close(errno.ESHUTDOWN)
+        self._operations.close(errno.ESHUTDOWN)
         # libfuse may run umount(8) or fusermount3 for it. With a signal it would not wait for that,
         # and a service manager's is for that program as well, which has this mask, too.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())

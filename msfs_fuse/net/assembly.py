@@ -1,5 +1,6 @@
 """From settings to the way to other hosts."""
 
+import socket
 import time
 
 from msfs_fuse.core.names import fold
@@ -20,19 +21,27 @@ def make_router(settings: NetworkSettings, host: str | None) -> tuple[Router, st
     """The way to other hosts, and the name of this one.
 
     Args:
-        host: what this host is to be called; None for what its certificate says.
+        host: what this host is to be called; None for what its certificate says, or its host name.
 
     Raises:
         NetworkError: a key, password or certificate cannot be used, or proves another name.
     """
     members = [_member(domain, host) for domain in settings.domains]
-    names = [fold(each.name) for each in members]
-    for name in names:
-        if names.count(name) > 1:
-            raise NetworkError(f"domain {name} is there twice")
-    if not members:
-        return Routers(), host
-    return Routers(DomainRouter(members)), host or members[0].host
+    domains = [fold(each.name) for each in members]
+    for domain in domains:
+        if domains.count(domain) > 1:
+            raise NetworkError(f"domain {domain} is there twice")
+    name = host if host is not None or not members else members[0].host
+    routers: list[Router] = [DomainRouter(members)] if members else []
+    if settings.netbios is not None:
+        from msfs_fuse.net.netbios.router import NetbiosRouter
+
+        own = name or socket.gethostname().partition(".")[0]
+        try:
+            routers.append(NetbiosRouter(own, settings.netbios, beside_domains=bool(members)))
+        except ValueError as error:
+            raise NetworkError(f"netbios: {error}") from None
+    return Routers(*routers), name
 
 
 def load(settings: DomainSettings) -> tuple[Identity, list[Transport]]:

@@ -2,7 +2,7 @@
 
 import logging
 import time
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -11,6 +11,7 @@ import trio
 
 from msfs_fuse.core.metrics import Metric, counter, metrics_of
 from msfs_fuse.core.names import fold
+from msfs_fuse.net.complaints import Complaints
 from msfs_fuse.net.transport import METRICS_PREFIX, QueueFull, Receiver, Transport, Unreachable
 from msfs_fuse.net.trust.domain import Domain
 from msfs_fuse.net.trust.here import Heard, Outlet
@@ -18,10 +19,6 @@ from msfs_fuse.net.trust.identity import Identity
 from msfs_fuse.net.trust.mounts import Way
 
 log = logging.getLogger(__name__)
-
-# A source that sends what we drop is named in the log once in so many seconds; so many of them.
-_LOG_INTERVAL = 60.0
-_LOG_SOURCES = 256
 
 # Hosts that come and go are logged so often a minute, and then only counted.
 _LOG_HOSTS = 120
@@ -42,22 +39,6 @@ class MemberCounts:
     """What a member counts beside what the state machine does."""
 
     restarts: int = counter("Times that this mount became another one: suspend, snapshot, clone.")
-
-
-class _Complaints:
-    """Which sources were named in the log of late. A full table says no more until it has aged."""
-
-    def __init__(self) -> None:
-        self._named: OrderedDict[object, float] = OrderedDict()
-
-    def is_due(self, source: object) -> bool:
-        now = trio.current_time()
-        while self._named and now - next(iter(self._named.values())) > _LOG_INTERVAL:
-            self._named.popitem(last=False)
-        if source in self._named or len(self._named) >= _LOG_SOURCES:
-            return False
-        self._named[source] = now
-        return True
 
 
 class _Clocks:
@@ -95,7 +76,7 @@ class Member(Outlet, Receiver):
         self._domain: Domain | None = None
         self._take: Take = lambda member, heard: None
         self._has_slot: Callable[[tuple[str, ...]], bool] = lambda path: True
-        self._complaints = _Complaints()
+        self._complaints = Complaints()
         self._logged: Counter[int] = Counter()
         self._counts = MemberCounts()
         self._wake = trio.Event()
@@ -210,7 +191,7 @@ class Member(Outlet, Receiver):
         except Exception:  # whatever it is, it must not end the mount
             log.exception("a datagram from %s", way.address)
             return False
-        if not useful and self._complaints.is_due(way.address):
+        if not useful and self._complaints.is_due(way.address, trio.current_time()):
             log.info("dropped a datagram from %s: %s", way.address, self.domain.last_refusal)
         return useful
 

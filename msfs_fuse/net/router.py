@@ -10,9 +10,9 @@ import trio
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.metrics import Metric, counter, metrics_of
-from msfs_fuse.core.names import fold
+from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, fold
 from msfs_fuse.core.network import Deliver, HasSlot, HeardHost, Link, Nursery, Route, Router
-from msfs_fuse.core.slot import Sender
+from msfs_fuse.core.slot import Proof, Sender
 from msfs_fuse.net.member import Member
 from msfs_fuse.net.private_file import SecretError
 from msfs_fuse.net.settings import NetworkSettings
@@ -43,8 +43,8 @@ class _DomainRoute(Route):
     def includes_this_host(self) -> bool:
         return True
 
-    def check(self, path: tuple[str, ...]) -> None:
-        _check_path(path)
+    def capacity(self, path: tuple[str, ...]) -> int:
+        return _capacity(path)
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
         domain = self.member.domain
@@ -62,8 +62,8 @@ class _HostRoute(Route):
     def includes_this_host(self) -> bool:
         return False
 
-    def check(self, path: tuple[str, ...]) -> None:
-        _check_path(path)
+    def capacity(self, path: tuple[str, ...]) -> int:
+        return _capacity(path)
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
         domain = self.member.domain
@@ -83,15 +83,18 @@ class _HostRoute(Route):
 
 
 def _message(path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> Message:
+    assert sender.uid is not None  # it is a process of this host
+    assert sender.pid is not None
     return Message(now // _NANOSECONDS_PER_MILLISECOND, sender.uid, sender.pid, path, data)
 
 
-def _check_path(path: tuple[str, ...]) -> None:
+def _capacity(path: tuple[str, ...]) -> int:
     try:
         slot_name(path)
     except ValueError:
         size = len("\\".join(path).encode(errors="surrogateescape"))
-        raise SlotError(errno.ENAMETOOLONG if size > MAX_SLOT_SIZE else errno.EPERM) from None
+        raise SlotError(errno.ENAMETOOLONG if size > MAX_SLOT_SIZE else errno.EINVAL) from None
+    return REMOTE_MESSAGE_SIZE
 
 
 class DomainRouter(Router):
@@ -188,7 +191,7 @@ class DomainRouter(Router):
         slots, refused = self._deliver(
             message.path,
             message.data,
-            Sender(self._qualified(member, heard.host), message.uid, message.pid),
+            Sender(self._qualified(member, heard.host), message.uid, message.pid, Proof.PROVEN),
             message.sent_at * _NANOSECONDS_PER_MILLISECOND,
         )
         self._counts.delivered += slots

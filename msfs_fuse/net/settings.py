@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from msfs_fuse.net.fields import TransportSettings
 from msfs_fuse.net.mqtt.settings import BrokerSettings
+from msfs_fuse.net.netbios.settings import NetbiosSettings
 from msfs_fuse.net.udp.settings import UdpSettings
 
 TRANSPORTS: tuple[type[TransportSettings], ...] = (UdpSettings, BrokerSettings)
@@ -36,6 +37,8 @@ class NetworkSettings:
 
     Attributes:
         domains: the first one is the primary one, `@*`.
+        netbios: a network of Windows and Samba hosts; None where there is none.
     """
 
     domains: tuple[DomainSettings, ...] = ()
+    netbios: NetbiosSettings | None = None

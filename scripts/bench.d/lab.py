@@ -119,7 +119,8 @@ class Lab:
 
     def __init__(self, msfs: Path, install: bool) -> None:
         cores = sorted(os.sched_getaffinity(0))
-        self.client_core, self.server_core = cores[0], cores[min(1, len(cores) - 1)]
+        self.client_core: int | None = cores[0]
+        self.server_core: int | None = cores[min(1, len(cores) - 1)]
         self.install = install
         self.msfs = msfs
         os.environ["PATH"] += ":/usr/sbin:/sbin"  # mosquitto's place, not on every user's path
@@ -154,6 +155,16 @@ class Lab:
                 call()
 
         self._ends.callback(quietly)
+
+    @contextlib.contextmanager
+    def placed(self, clients: int | None, servers: int | None) -> Iterator[None]:
+        """Run clients and servers on these cores for a while; None is any."""
+        before = self.client_core, self.server_core
+        self.client_core, self.server_core = clients, servers
+        try:
+            yield
+        finally:
+            self.client_core, self.server_core = before
 
     # What rivals need
 
@@ -254,6 +265,21 @@ class Lab:
                 if process.poll() is None:
                     abandon(process)
 
+    @contextlib.contextmanager
+    def background(self, command: Command) -> Iterator[None]:
+        """A client that goes on until it is ended."""
+        process = subprocess.Popen(
+            self._pinned(command, self.client_core),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        try:
+            yield
+        finally:
+            abandon(process)
+
     def _wait(self, process: subprocess.Popen[Any], timeout: float, name: str) -> None:
         try:
             process.wait(timeout)
@@ -318,12 +344,13 @@ class Lab:
         process, log = self.serve([*command, path], ready, clean=clean)
         return Mount(path, process, log)
 
-    def msfs_command(self, *flags: str) -> list[str | Path]:
-        options = ",".join(f"{name}={value}" for name, value in LIMITS.items())
+    def msfs_command(self, *flags: str, **settings: int) -> list[str | Path]:
+        named = {**LIMITS, **settings}
+        options = ",".join(f"{name}={value}" for name, value in named.items())
         return [self.msfs, "mount", "-f", *flags, "-o", options]
 
-    def mount_msfs(self) -> Mount:
-        return self.mount("fuse.msfs", self.msfs_command())
+    def mount_msfs(self, **settings: int) -> Mount:
+        return self.mount("fuse.msfs", self.msfs_command(**settings))
 
     @contextlib.contextmanager
     def fresh(self, kind: str, command: Command) -> Iterator[Mount]:

@@ -94,6 +94,11 @@ class Rivals:
         return self.lab.build("client", "gcc", "-std=gnu11", "client.c", "channel.c", "-lrt")
 
     @once
+    def crowded(self) -> Path:
+        flags = ("-std=gnu11", "crowded.c", "channel.c", "-lrt")
+        return self.lab.build("crowded", "gcc", *flags)
+
+    @once
     def grow(self) -> Path:
         return self.lab.build("grow", "gcc", "-std=gnu11", "-pthread", "grow.c")
 

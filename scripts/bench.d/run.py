@@ -16,6 +16,7 @@ from report import Table, save_json, save_plot
 from rivals import Rivals
 from scale import Scale
 from sections import Sections, tell
+from shared import Shared
 
 
 def first_line(*command: str | Path) -> str:
@@ -79,10 +80,16 @@ def run(args: argparse.Namespace) -> int:
         duel = Sections(lab, rivals, args.rounds, args.quick)
         growth = Growth(lab, rivals, args.rounds, args.quick)
         network = Network(lab, rivals, args.rounds, args.quick)
+        shared = Shared(lab, rivals, args.rounds, args.quick)
         scale = Scale(lab, rivals, args.quick)
         sections = {
+            "core": shared.core,
             "write": duel.write,
             "pingpong": duel.pingpong,
+            "saturated": shared.saturated,
+            "fairness": shared.fairness,
+            "sizes": shared.sizes,
+            "listing": shared.listing,
             "shell": duel.shell,
             "idle": duel.idle,
             "growth": growth.tables,

@@ -63,6 +63,30 @@ def test_nothing_is_mounted() -> None:
     assert code == Exit.OK
 
 
+def test_the_right_to_mount_is_missing(tmp_path: Path) -> None:
+    """For root and for users, and `msfs mount` says the same."""
+    for less in (
+        ("--bounding-set", "-sys_admin", "--inh-caps", "-sys_admin"),
+        ("--reuid", "2001", "--regid", "2001", "--clear-groups", "--no-new-privs"),
+    ):
+        prefix = ("setpriv", *less)
+        result = _run(*prefix, *MSFS, "doctor", "--json")
+        checks = json.loads(result.stdout)
+        assert state_of(checks, "right") == ["fail"]
+        complaint = _run(*prefix, *MSFS, "mount", str(tmp_path)).stderr
+        assert complaint.startswith("msfs: ")
+        assert complaint.count("\n") == 1
+        assert any(each["message"] in complaint for each in checks if each["state"] == "fail")
+
+
+def test_a_device_that_is_missing(tmp_path: Path) -> None:
+    script = 'mount -t tmpfs none /dev; exec "$@"'
+    hidden = ("unshare", "--mount", "sh", "-c", script, "sh", *MSFS)
+    result = _run(*hidden, "mount", str(tmp_path))
+    assert "modprobe fuse" in result.stderr
+    assert result.stderr.count("\n") == 1
+
+
 def test_a_dead_mount(mount_with: MountFactory) -> None:
     live, dead = mount_with(), mount_with()
     dead.daemon.kill()
@@ -119,7 +143,7 @@ def test_a_kernel_that_limits_the_age_of_requests() -> None:
     private = ("sh", "-c", f"mount -t tmpfs none /mnt && KNOB={knob} && {script}", "sh")
     _, checks = doctor(prefix=private)
     assert state_of(checks, "max_request_timeout") == ["warn"]
-    assert "sysctl -w fs.fuse.max_request_timeout=0" in checks[3]["message"]
+    assert "sysctl -w fs.fuse.max_request_timeout=0" in message_of(checks, "max_request_timeout")
 
 
 def test_a_user_is_told_what_root_need_not_know() -> None:

@@ -62,6 +62,7 @@ def test_json_tells_who_wrote_what_when(mount: Mount) -> None:
         "message": "grüße\n",
         "size": len("grüße\n".encode()),
         "sender_host": mount.status()["host"],
+        "sender_proof": "local",
         "sender_uid": os.geteuid(),
         "sender_pid": os.getpid(),
     }

@@ -267,6 +267,29 @@ def test_fstab(directory: Path, sbin: Path, fstype: str) -> None:
         subprocess.run(["umount", "/etc/fstab"], check=True)
 
 
+@pytest.mark.usefixtures("sbin")
+def test_a_file_of_the_name_of_the_source(
+    directory: Path, sbin: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """mount(8) takes the source for a path then: it is shown as written, and mounted once."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "post").touch()
+    fstab = sbin / "fstab"
+    fstab.write_text(f"post {directory} fuse.msfs defaults 0 0\n")
+    subprocess.run(["mount", "--bind", fstab, "/etc/fstab"], check=True)
+    try:
+        result = run("mount", "-a")
+        assert (result.returncode, result.stderr) == (0, "")
+        assert source_of(directory) == "post"
+        pid = status(directory)["pid"]
+        result = run("mount", "-a")
+        assert result.returncode == 0
+        assert "mounted" in complaint(result)
+        assert status(directory)["pid"] == pid
+    finally:
+        subprocess.run(["umount", "/etc/fstab"], check=True)
+
+
 # ---- x-systemd.automount ----
 
 # What systemd does for x-systemd.automount: it has the kernel tell when somebody comes to a

@@ -84,7 +84,7 @@ def test_drop_ins_come_after_in_order(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "line", "words"),
     [
-        ("hots = 1", 1, "unknown key 'hots' (known here: domain, host, mount)"),
+        ("hots = 1", 1, "unknown key 'hots' (known here: domain, host, mount, netbios)"),
         (GOOD + 'colour = "red"\n', 12, "unknown key 'colour'"),
         (GOOD.replace("port", "ports"), 5, "unknown key 'ports'"),
         ("\n\n[domian.x]\n", 3, "unknown key 'domian'"),
@@ -300,7 +300,7 @@ def test_config_check(tmp_path: Path) -> None:
     done = msfs("config", "--check", "--config", bad)
     assert (done.returncode, done.stderr) == (
         Exit.USAGE,
-        f"msfs: {bad}:1: unknown key 'x' (known here: domain, host, mount)\n",
+        f"msfs: {bad}:1: unknown key 'x' (known here: domain, host, mount, netbios)\n",
     )
 
 

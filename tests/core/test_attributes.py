@@ -14,14 +14,14 @@ from msfs_fuse.core.attributes import (
 )
 from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.mailslots import Mailslots
-from msfs_fuse.core.slot import Caller, Handle, Sender
+from msfs_fuse.core.slot import Caller, Handle, Proof, Sender
 from tests.support.core import ALICE, BOB, ROOT, WRITES, ask, create, read, refused, reopen, write
 
 LIMITS = Limits(max_message_size=1000)
 
 SETTABLE = ["max_message_size", "read_timeout", "short_read", "network"]
 ALWAYS_THERE = [*SETTABLE, "next_size", "message_count"]
-AFTER_A_READ = ["sender_host", "sender_uid", "sender_pid", "sent_at"]
+AFTER_A_READ = ["sender_host", "sender_proof", "sender_uid", "sender_pid", "sent_at"]
 
 
 @pytest.fixture
@@ -75,16 +75,35 @@ def test_next_size_is_what_is_left_of_a_message(mail: Mailslots, server: Handle)
 def test_the_sender_of_the_message_read_last(mail: Mailslots, server: Handle) -> None:
     client = reopen(mail, server, WRITES, BOB)
     write(mail, client, b"near", now=5_000_000_006)
-    mail.enqueue(server.slot, b"far", Sender("build7", 7, 77), 1_700_000_000_123_456_789)
+    far = Sender("build7", 7, 77, Proof.PROVEN)
+    mail.enqueue(server.slot, b"far", far, 1_700_000_000_123_456_789)
     read(mail, server)
-    assert [get(server, name) for name in AFTER_A_READ] == ["here", "1001", "30", "5.000000006"]
+    assert [get(server, name) for name in AFTER_A_READ] == [
+        "here",
+        "local",
+        "1001",
+        "30",
+        "5.000000006",
+    ]
     read(mail, server)
     assert [get(server, name) for name in AFTER_A_READ] == [
         "build7",
+        "proven",
         "7",
         "77",
         "1700000000.123456789",
     ]
+
+
+def test_a_sender_of_whom_little_is_known(mail: Mailslots, server: Handle) -> None:
+    claimed = Sender("NAS@10.0.0.9", None, None, Proof.CLAIMED)
+    mail.enqueue(server.slot, b"x", claimed, 0)
+    read(mail, server)
+    assert get(server, "sender_proof") == "claimed"
+    for name in ("sender_uid", "sender_pid"):
+        assert PREFIX + name not in list_attributes(server.slot)
+        with refused(errno.ENODATA):
+            get(server, name)
 
 
 def test_root_as_a_sender(mail: Mailslots, server: Handle) -> None:

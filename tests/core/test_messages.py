@@ -9,7 +9,7 @@ import pytest
 from msfs_fuse.core.attributes import PREFIX, set_attribute
 from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING, Limits
 from msfs_fuse.core.mailslots import Mailslots
-from msfs_fuse.core.slot import Handle
+from msfs_fuse.core.slot import Handle, Proof, Sender
 from tests.support.core import (
     MILLISECOND,
     ROOT,
@@ -251,7 +251,7 @@ def test_messages_are_whole_and_in_order(mail: Mailslots, server: Handle) -> Non
 def test_a_message_knows_its_sender(mail: Mailslots, server: Handle) -> None:
     write(mail, reopen(mail, server, WRITES, ROOT), b"x", now=77)
     read(mail, server)
-    assert server.slot.last_sender == ("localhost", ROOT.uid, ROOT.pid)
+    assert server.slot.last_sender == Sender("localhost", ROOT.uid, ROOT.pid, Proof.LOCAL)
     assert server.slot.last_sent_at == 77
 
 

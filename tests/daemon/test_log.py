@@ -78,13 +78,19 @@ def passes(path: Path) -> bool:
     return run(ONE_MESSAGE, path) == "passed"
 
 
+def number(path: Path, name: str) -> float:
+    """One of the mount's metrics."""
+    lines = (path / ".msfs/metrics").read_text().splitlines()
+    return float(next(line for line in lines if line.startswith(f"msfs_{name}_total ")).split()[1])
+
+
 def test_a_full_stderr(tmp_path: Path) -> None:
     path = tmp_path / "mail"
     reader, writer = os.pipe()
     with daemon(path, stderr=writer) as process:
         os.close(writer)
         assert passes(path)
-        os.set_blocking(reader, True)
+        assert number(path, "log_dropped") > 100
         process.terminate()  # it ends though nobody reads
         assert process.wait(TIMEOUT) == 0
     with open(reader, "rb") as said:
@@ -154,6 +160,7 @@ def test_a_cause_that_repeats_is_told_as_a_number(tmp_path: Path) -> None:
         wait_until(lambda: "unread" in log.read_text())
         time.sleep(0.1)
         assert log.read_text().count("unread") == 50
+        assert number(path, "log_repeated") == 450
     *_, last = [line for line in log.read_text().splitlines() if "unread" in line]
     assert last.startswith("450 more like: ")
     assert last.endswith(f"slot {499:0200} died with 1 messages unread")

@@ -12,8 +12,8 @@ import pytest
 
 from msfs_fuse.commands import main as cli
 from msfs_fuse.commands import mount_helper
-from msfs_fuse.commands.listen import SENDER_FACTS
 from msfs_fuse.commands.mount_helper import MountExit
+from msfs_fuse.commands.serving import SENDER_FACTS
 from msfs_fuse.config.file import Configuration, read_configuration
 from msfs_fuse.config.options import (
     IGNORED_OPTIONS,
@@ -27,7 +27,10 @@ from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import ENVIRONMENT, FILESYSTEM_TYPE
 from msfs_fuse.net.mqtt.settings import BrokerSettings
+from msfs_fuse.net.netbios.settings import NetbiosSettings
 from msfs_fuse.net.udp.settings import UdpSettings
+from tests.support.examples import Example, run
+from tests.support.processes import is_root
 
 CHECKOUT = Path(__file__).parent.parent.parent
 INSTALLED = CHECKOUT / "scripts" / "install.d"
@@ -39,6 +42,7 @@ _UNKNOWN_KEYS = {
     "file": "x = 1",
     "mount": "mount = { x = 1 }",
     "domain": "domain.d = { x = 1 }",
+    "netbios": 'netbios = { interfaces = ["eth0"], x = 1 }',
     "transport": 'domain.d = { transport = [{ url = "mqtt://h", x = 1 }] }',
 }
 
@@ -168,9 +172,10 @@ def test_each_key_of_the_configuration(tmp_path: Path) -> None:
         "file": section(text, "THE FILE"),
         "mount": section(text, "THE TABLE [mount]"),
         "domain": section(text, "THE TABLES [domain.NAME]"),
+        "netbios": section(text, "THE TABLE [netbios]"),
         "transport": section(text, "TRANSPORTS"),
     }
-    keys["file"] -= {"mount", "domain"}
+    keys["file"] -= {"mount", "domain", "netbios"}
     for table, known in keys.items():
         assert known <= set(paragraphs(tables[table])), table
     for line in ("Default: 4424.", "Default: 10.", "Default: 5."):
@@ -190,6 +195,40 @@ def test_a_page_is_clean(name: str) -> None:
     )
     assert done.stderr == ""
     assert "SEE ALSO" in done.stdout
+
+
+# What the examples of msfs(1) print, in their order.
+PRINTED = (
+    "disk full\n",
+    "uid 0 says: water the plants\n",
+    "msfs: nobody listens at /mnt/mailslot/todo (msfs listen todo)\nexit code 4\n",
+    "cat: -: Connection timed out\n",
+    "key ... sends and receives\nhi\n",
+)
+
+
+def listings(text: str) -> list[str]:
+    """What stands between .nf and .fi."""
+    return re.findall(r"^\.nf\n(.*?)^\.fi$", text, re.MULTILINE | re.DOTALL)
+
+
+@pytest.mark.skipif(not is_root(), reason="it makes namespaces, and shows what root sees")
+@pytest.mark.parametrize("number", range(len(PRINTED)))
+def test_the_examples_print_what_they_should(number: int, tmp_path: Path) -> None:
+    sources = listings(section(page("msfs.1"), "EXAMPLES"))
+    assert len(sources) == len(PRINTED)
+    example = Example("msfs.1", number, "sh", sources[number], PRINTED[number])
+    printed = run(example, tmp_path)
+    assert example.is_printed(printed), printed
+
+
+def test_the_examples_of_the_configuration_are_good(tmp_path: Path) -> None:
+    path = tmp_path / "msfs.toml"
+    sources = listings(section(page("msfs.toml.5"), "EXAMPLES"))
+    assert len(sources) == 2
+    for source in sources:
+        path.write_text(source)
+        assert read_configuration(str(path)).network is not None
 
 
 def test_the_examples_of_fstab_are_good() -> None:
@@ -226,5 +265,8 @@ def test_the_example_configuration_has_each_key(tmp_path: Path) -> None:
     for table in _UNKNOWN_KEYS.values():
         known |= known_keys(tmp_path, table)
     keys = set(re.findall(r"^(\w+) =", text, re.MULTILINE))
-    assert keys == known - {"mount", "domain", "transport"}
+    assert keys == known - {"mount", "domain", "netbios", "transport"}
+    netbios = network.netbios
+    assert netbios is not None
+    assert netbios == NetbiosSettings(interfaces=("eth0",), name="BUILD7")
     assert {"[mount]", "[domain.corp]", "[[domain.corp.transport]]"} <= set(text.splitlines())

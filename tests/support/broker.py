@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
@@ -23,9 +24,10 @@ PATH = f"{os.environ['PATH']}:/usr/sbin:/sbin"  # where Debian has servers
 
 
 def program(name: str) -> str:
-    """Where a server is."""
+    """Where a server is. Without it the test is skipped."""
     found = shutil.which(name, path=PATH)
-    assert found is not None, f"{name} is not installed (scripts/setup test)"
+    if found is None:
+        pytest.skip(f"{name} is not installed (scripts/setup test)")
     return found
 
 

@@ -13,6 +13,7 @@ import pytest
 from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.metrics import Metric
+from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE
 from msfs_fuse.core.network import Link, Route, Router
 from msfs_fuse.core.slot import Sender
 from msfs_fuse.fuse.operations import Operations
@@ -71,8 +72,9 @@ class RecordedRoute:
     includes_this_host: bool = False
     sent: list[tuple[tuple[str, ...], bytes]] = field(default_factory=list)
 
-    def check(self, path: tuple[str, ...]) -> None:
+    def capacity(self, path: tuple[str, ...]) -> int:
         assert path
+        return REMOTE_MESSAGE_SIZE
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
         self.sent.append((path, data))
@@ -160,7 +162,7 @@ class Kernel:
 
     def write(self, fh: int, data: bytes) -> int:
         """The error code, 0 for none."""
-        return self.operations.on_write(fh, 0, data, os.O_WRONLY, os.getpid())
+        return self.operations.on_write(fh, data, os.getpid())
 
     async def ask(self, method: str, *arguments: object) -> Any:
         """Any other request."""

@@ -1,0 +1,142 @@
+"""`msfs answer`: what others ask, answered by a command or by a text."""
+
+import argparse
+import errno
+import math
+import os
+import time
+
+from msfs_fuse import client
+from msfs_fuse.client import Mailslot
+from msfs_fuse.commands import arguments, targets
+from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.execute import Executor
+from msfs_fuse.commands.output import complain
+from msfs_fuse.commands.serving import messages, sender_facts, serve
+from msfs_fuse.commands.stop import StopSignals
+from msfs_fuse.core.names import Address, fold
+from msfs_fuse.errors import Exit
+from msfs_fuse.mounts import find_mount
+from msfs_fuse.programs import FormatError, discovery
+
+_EPILOG = """\
+The slot is made, and each question that comes to it is answered, one after the other. With --exec
+the command has what was asked on standard input, and in the environment who asks: MSFS_SLOT,
+MSFS_SENDER_HOST, MSFS_SENDER_UID, MSFS_SENDER_PID, MSFS_SENT_AT and MSFS_MOUNT. What it prints is
+the answer, less newlines at its end; if that is nothing, or if it fails, there is none. Without
+--exec TEXT is the answer to whatever was asked. To another host an answer has up to 424 bytes.
+
+Answers go to the host that the question came from, and there or here only to a slot that msfs ask
+has made. What is no question is reported on stderr, and left.
+
+exit codes:
+  0  ended by -n or -t
+  1  failed; or a command or an answer did
+  2  the command line makes no sense
+  3  no mailslots are mounted, more than one mount to choose from, or the mount is gone
+"""
+
+_PROBLEMS_A_MINUTE = 20
+
+
+class _Complaints:
+    """Says what is wrong with others' questions, but not without end: they decide how many."""
+
+    def __init__(self) -> None:
+        self._minute = 0
+        self._said = 0
+
+    def say(self, text: str) -> None:
+        minute = int(time.monotonic() / 60)
+        if minute != self._minute:
+            self._minute, self._said = minute, 0
+        self._said += 1
+        if self._said <= _PROBLEMS_A_MINUTE:
+            complain(text)
+
+
+def _reply_address(reply: Address, sender_host: str, own_host: str) -> Address:
+    """Where an answer goes.
+
+    Raises:
+        FormatError: the question wants it elsewhere than on the host it came from.
+    """
+    is_ours = fold(sender_host) == fold(own_host)
+    if reply.host is None or fold(reply.host) == fold(own_host):
+        if not is_ours:
+            raise FormatError("the answer should go to a slot on this host, which did not ask")
+        return Address(None, reply.path)
+    # Where there is more than one domain, the sender is HOST.DOMAIN, and knows itself as HOST.
+    if not f"{fold(sender_host)}.".startswith(f"{fold(reply.host)}."):
+        raise FormatError(f"the answer should go to {reply.host}, which did not ask")
+    return Address(sender_host, reply.path)
+
+
+def _write(address: Address, answer: bytes, mount: str, asker: str) -> None:
+    path = client.file_of(address, mount)
+    if address.host is None:
+        # Not to a slot of anybody else: the asker may have no right to write there.
+        fd = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            if os.fstat(fd).st_uid != int(asker):
+                raise OSError(errno.EPERM, "not a slot of the user who asks", path)
+            os.write(fd, answer)
+        finally:
+            os.close(fd)
+    else:
+        client.write(path, answer)
+
+
+def _add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("name", metavar="SLOT", help="the slot to serve, on this host")
+    answer = parser.add_mutually_exclusive_group(required=True)
+    answer.add_argument("text", metavar="TEXT", nargs="?", help="the answer")
+    answer.add_argument(
+        "--exec", dest="command", metavar="CMD", help="run `sh -c CMD` for each question"
+    )
+    arguments.add_limits(parser)
+
+
+def _run(args: argparse.Namespace) -> Exit:
+    mount = find_mount(args.mount)
+    own_host = targets.read_status(mount)["host"]
+    deadline = math.inf if args.seconds is None else time.monotonic() + args.seconds
+    failures = 0
+    complaints = _Complaints()
+    with StopSignals() as signals:
+        executor = Executor(args.command, mount, signals) if args.command is not None else None
+
+        def answer(slot: Mailslot, message: bytes) -> bool:
+            facts = sender_facts(slot, mount)
+            query = discovery.decode(message)
+            address = _reply_address(query.reply, facts.get("sender_host", own_host), own_host)
+            if executor is None:
+                text = os.fsencode(args.text)
+            else:
+                printed = executor.run(slot.name, query.body, facts, capture=True)
+                text = (printed or b"").rstrip(b"\n")
+                if printed is None:
+                    return False
+            if text:
+                _write(address, text, mount, facts.get("sender_uid", "-1"))
+            return True
+
+        slot = serve(args.name, mount)
+        coming = messages([slot], mount, signals, deadline=deadline)
+        for number, (_, message) in enumerate(coming, start=1):
+            try:
+                failures += not answer(slot, message)
+            except FormatError as error:
+                complaints.say(f"{slot.name}: {error}")
+            except OSError as error:
+                if error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV):
+                    raise targets.refusal(error, slot.path, mount) from None
+                failures += error.errno != errno.ENOENT  # who has asked may have gone: that is all
+                if error.errno != errno.ENOENT:
+                    complaints.say(f"{slot.name}: no answer to {error.filename}: {error.strerror}")
+            if number == args.count:
+                break
+    return Exit.FAILED if failures else Exit.OK
+
+
+COMMAND = Command(_run, _add_arguments, _EPILOG, uses_mount=True)

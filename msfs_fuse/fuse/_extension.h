@@ -1,0 +1,39 @@
+/* What the parts of the extension know of each other. */
+#ifndef MSFS_EXTENSION_H
+#define MSFS_EXTENSION_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#define FUSE_USE_VERSION 314
+#include <fuse_lowlevel.h>
+#include <linux/fuse.h>
+
+#define EXPORTED(name) __asm__(name) __attribute__((visibility("default")))
+
+/* _interpose.c */
+
+/* The session that pyfuse3 has made, once it has. */
+extern struct fuse_session *current_session;
+
+/* A function of the real libfuse. */
+void *libfuse(const char *name);
+
+/* _messages.c */
+
+extern PyTypeObject RequestType;
+PyObject *set_handlers(PyObject *module, PyObject *args);
+
+/* Answer a read, a write or an interrupt. False for any other request, which is for libfuse. */
+int handle_message(const struct fuse_in_header *header);
+
+/* _loop.c */
+
+/* libfuse's name, as pyfuse3 finds it. */
+int hook_receive_buf(struct fuse_session *session, struct fuse_buf *buffer)
+    EXPORTED("fuse_session_receive_buf");
+
+PyObject *serve(PyObject *module, PyObject *args);
+int add_outcomes(PyObject *module);
+
+#endif

@@ -1,0 +1,3 @@
+from typing import Any
+
+def tell(fd: int, notifications: Any, /) -> None: ...

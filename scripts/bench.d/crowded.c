@@ -1,0 +1,208 @@
+/*
+ * What a mount does when many use it at once, and what one of its users feels of the others.
+ *
+ *     crowded pairs KIND WHERE SIZE COUNT PAIRS  so many channels (channel.h), each with a writer
+ *                                             and a reader that waits
+ *     crowded writes FILE SIZE COUNT WRITERS  so many writers of one file, with nobody to read
+ *     crowded beside DIR COUNT                one user's write and read so many times, for each
+ *                                             line on stdin
+ *     crowded flood DIR                       writes and reads a slot of its own for ever
+ *     crowded list DIR                        opens and closes the directory for ever
+ *     crowded fill DIR COUNT                  holds so many slots open, and says when it does
+ *
+ * "message" is the time for all, divided by the messages.
+ */
+#define _GNU_SOURCE
+#include <dirent.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "channel.h"
+#include "stats.h"
+
+enum { LARGEST = 65536, MOST = 64 };
+
+static char message[LARGEST];
+
+static pid_t forked(void)
+{
+    pid_t child = fork();
+
+    if (child < 0)
+        die("fork");
+    if (child == 0)
+        prctl(PR_SET_PDEATHSIG, SIGKILL);
+    return child;
+}
+
+static int opened(const char *directory, const char *name, unsigned number, int flags)
+{
+    char path[PATH_MAX];
+    int fd;
+
+    snprintf(path, sizeof path, "%s/%s%u", directory, name, number);
+    fd = open(path, flags | O_CLOEXEC, 0600);
+    if (fd < 0)
+        die(path);
+    return fd;
+}
+
+static void writes(int fd, size_t size, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (write(fd, message, size) != (ssize_t)size)
+            die("write");
+}
+
+static void reads(int fd, size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (read(fd, message, sizeof message) <= 0)
+            die("read");
+}
+
+/* Ends when all children have; one that failed is a failure. */
+static void wait_for_all(void)
+{
+    int status;
+
+    while (wait(&status) > 0)
+        if (status != 0)
+            exit(1);
+}
+
+static void tell_each(double began, size_t messages)
+{
+    struct samples each = samples_for(1);
+
+    add(&each, (now_us() - began) / (double)messages);
+    print_stats("message", &each);
+}
+
+static void pairs(enum kind kind, const char *where, size_t size, size_t count, unsigned n)
+{
+    struct channel channels[MOST];
+    char name[32];
+    double began;
+
+    for (unsigned i = 0; i < n; i++) { /* before the clock starts */
+        snprintf(name, sizeof name, "crowd%u", i);
+        channel_open(&channels[i], kind, where, name);
+    }
+    began = now_us();
+    for (unsigned i = 0; i < n; i++) {
+        if (forked() == 0) {
+            for (size_t k = 0; k < count; k++)
+                channel_receive(&channels[i], message, size);
+            _exit(0);
+        }
+        if (forked() == 0) {
+            for (size_t k = 0; k < count; k++)
+                channel_send(&channels[i], message, size);
+            _exit(0);
+        }
+    }
+    wait_for_all();
+    tell_each(began, n * count);
+}
+
+static void writers(const char *file, size_t size, size_t count, unsigned n)
+{
+    double began = now_us();
+
+    for (unsigned i = 0; i < n; i++)
+        if (forked() == 0) {
+            int fd = open(file, O_WRONLY | O_CLOEXEC);
+
+            if (fd < 0)
+                die(file);
+            writes(fd, size, count);
+            _exit(0);
+        }
+    wait_for_all();
+    tell_each(began, n * count);
+}
+
+static void beside(const char *directory, size_t count)
+{
+    int fd = opened(directory, "beside", 0, O_RDWR | O_CREAT);
+    char line[16];
+
+    while (fgets(line, sizeof line, stdin)) {
+        struct samples each = samples_for(count);
+
+        for (size_t i = 0; i < count; i++) {
+            double t = now_us();
+
+            writes(fd, 64, 1);
+            reads(fd, 1);
+            add(&each, now_us() - t);
+            usleep(500); /* a user, not a flood */
+        }
+        printf("{");
+        print_stats("both", &each);
+        printf("}\n");
+        fflush(stdout);
+        free(each.us);
+    }
+}
+
+static void fill(const char *directory, unsigned count)
+{
+    struct rlimit limit = {count + 100, count + 100};
+    char line[16];
+
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        die("setrlimit");
+    for (unsigned i = 0; i < count; i++)
+        opened(directory, "full", i, O_RDWR | O_CREAT);
+    printf("ready\n");
+    fflush(stdout);
+    if (!fgets(line, sizeof line, stdin))
+        return;
+}
+
+int main(int argc, char **argv)
+{
+    if (argc == 7 && !strcmp(argv[1], "pairs") && atoi(argv[6]) <= MOST) {
+        printf("{");
+        pairs(kind_of(argv[2]), argv[3], strtoul(argv[4], NULL, 10), strtoul(argv[5], NULL, 10),
+              (unsigned)atoi(argv[6]));
+        printf("}\n");
+    } else if (argc == 6 && !strcmp(argv[1], "writes")) {
+        printf("{");
+        writers(argv[2], strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10),
+                (unsigned)atoi(argv[5]));
+        printf("}\n");
+    } else if (argc == 4 && !strcmp(argv[1], "beside")) {
+        beside(argv[2], strtoul(argv[3], NULL, 10));
+    } else if (argc == 3 && !strcmp(argv[1], "flood")) {
+        int fd = opened(argv[2], "flood", (unsigned)getpid(), O_RDWR | O_CREAT);
+
+        for (;;) {
+            writes(fd, 64, 1);
+            reads(fd, 1);
+        }
+    } else if (argc == 3 && !strcmp(argv[1], "list")) {
+        for (;;) {
+            DIR *directory = opendir(argv[2]);
+
+            if (!directory)
+                die(argv[2]);
+            closedir(directory);
+        }
+    } else if (argc == 4 && !strcmp(argv[1], "fill")) {
+        fill(argv[2], (unsigned)strtoul(argv[3], NULL, 10));
+    } else {
+        fprintf(stderr, "usage: see the comment in crowded.c\n");
+        return 2;
+    }
+    return 0;
+}

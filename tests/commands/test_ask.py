@@ -1,0 +1,172 @@
+"""`msfs ask` and `msfs answer` on one host: what they print, and what they refuse."""
+
+import contextlib
+import json
+import os
+import stat
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from msfs_fuse import Mailslot, send
+from msfs_fuse.errors import Exit
+from tests.conftest import Mount
+from tests.support.command import MSFS, TIMEOUT, msfs, refusal, serves
+from tests.support.processes import ALICE, BOB, is_root, wait_until
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """A directory that every user may walk into; pytest's own is for one user."""
+    with tempfile.TemporaryDirectory() as path:
+        os.chmod(path, 0o755)
+        yield Path(path)
+
+
+@contextlib.contextmanager
+def answering(mount: Mount, slot: str, *arguments: str, **named: Any) -> Iterator[Any]:
+    """`msfs answer` at work. Killed at the end."""
+    process = subprocess.Popen(
+        [*MSFS, "answer", slot, *arguments],
+        env={**os.environ, "MSFS_MOUNT": str(mount.path)},
+        stderr=subprocess.PIPE,
+        **named,
+    )
+    with process:
+        try:
+            wait_until(lambda: process.poll() is not None or serves(mount, process.pid, (slot,)))
+            yield process
+        finally:
+            process.kill()
+
+
+def test_the_first_answer(mount: Mount) -> None:
+    with answering(mount, "q", "forty-two"):
+        for form in ("q", r"\\.\mailslot\q"):
+            result = msfs(mount, "ask", form, "what?", "-t", 10)
+            assert (result.returncode, result.stdout, result.stderr) == (0, "forty-two\n", "")
+
+
+def test_a_command_answers_what_was_asked_and_knows_who_asks(mount: Mount) -> None:
+    command = 'echo "$MSFS_SLOT $MSFS_SENDER_UID $(tr a-z A-Z)"'
+    with answering(mount, "q", "--exec", command):
+        result = msfs(mount, "ask", "q", "what?", "-t", 10)
+        assert result.stdout == f"q {os.geteuid()} WHAT?\n"
+
+
+@pytest.mark.parametrize("which", ["--all", "--random"])
+def test_no_answer(mount: Mount, which: str) -> None:
+    with answering(mount, "q", "--exec", "exit 3") as server:
+        for options in ((), (which,)):
+            result = msfs(mount, "ask", "q", "what?", "-t", 0.3, *options)
+            assert (result.returncode, result.stdout) == (Exit.TIMEOUT, "")
+        server.terminate()
+        assert "q: the command ended with exit code 3" in server.stderr.read().decode()
+
+
+def test_nothing_is_answered_with_nothing(mount: Mount) -> None:
+    with answering(mount, "q", "--exec", "true"):
+        assert msfs(mount, "ask", "q", "what?", "-t", 0.3).returncode == Exit.TIMEOUT
+
+
+def test_nobody_listens(mount: Mount) -> None:
+    result = msfs(mount, "ask", "q", "what?")
+    assert result.returncode == Exit.NO_SLOT
+    assert "nobody listens" in refusal(result)
+
+
+def test_the_answer_slot_is_for_those_who_know_its_name(mount: Mount) -> None:
+    asked = Mailslot("q", mount=str(mount.path))
+    process = subprocess.Popen(
+        [*MSFS, "ask", "q", "what?", "--all", "-t", "1", "--mount", str(mount.path)],
+        stdout=subprocess.PIPE,
+        umask=0o077,
+    )
+    with process, asked:
+        line, _, body = asked.receive(TIMEOUT).text.partition("\n")
+        assert body == "what?"
+        assert line.startswith(rf"\\.\mailslot\ask.{os.geteuid()}" + "\\")
+        directory, name = line.split("\\")[-2:]
+        assert stat.S_IMODE((mount / directory).stat().st_mode) == 0o711
+        assert stat.S_IMODE((mount / directory / name).stat().st_mode) == 0o622
+        assert mount.attribute(f"{directory}/{name}", "network") == "off"
+        send(line, "one", mount=str(mount.path))
+        send(line, "two", mount=str(mount.path))
+        assert process.communicate(timeout=TIMEOUT)[0] == b"one\ntwo\n"
+    assert os.listdir(mount / directory) == []
+
+
+def test_one_at_random(mount: Mount) -> None:
+    asked = Mailslot("q", mount=str(mount.path))
+    command = [*MSFS, "ask", "q", "--random", "--json", "-t", "1", "--mount", str(mount.path)]
+    with asked, subprocess.Popen(command, stdout=subprocess.PIPE) as process:
+        line = asked.receive(TIMEOUT).text.partition("\n")[0]
+        for answer in ("a", "b", "c"):
+            send(line, answer, mount=str(mount.path))
+        answer = json.loads(process.communicate(timeout=TIMEOUT)[0])
+    assert answer["message"] in ("a", "b", "c")
+    assert answer["sender_pid"] == os.getpid()
+
+
+@pytest.mark.skipif(not is_root(), reason="needs another user")
+def test_somebody_else_took_the_name_of_the_directory(mount: Mount) -> None:
+    taken = mount / f"ask.{os.geteuid()}"
+    taken.mkdir()
+    os.chown(taken, ALICE, ALICE)
+    with answering(mount, "q", "yes"):
+        assert msfs(mount, "ask", "q", "-t", 10).stdout == "yes\n"
+    assert os.listdir(taken) == []
+    assert [each for each in os.listdir(mount.path) if each.startswith("ask.")] == [taken.name]
+
+
+@pytest.mark.skipif(not is_root(), reason="needs another user")
+def test_a_user_cannot_have_an_answer_written_to_a_slot_of_another(mount: Mount) -> None:
+    """Root answers, and could write there: the user who asks could not."""
+    (mount / "ask.x").mkdir()
+    with Mailslot("ask.x/secret", mount=str(mount.path), mode=0o600) as secret:
+        os.chown(secret.path, BOB, BOB)
+        os.chmod(mount / "ask.x", 0o755)
+        with answering(mount, "q", "yes") as server:
+            os.chmod(mount / "q", 0o622)
+            script = f"printf '%s\\n?' '\\\\.\\mailslot\\ask.x\\secret' > {mount / 'q'}"
+            subprocess.run(["sh", "-c", script], user=ALICE, group=ALICE, check=True, timeout=20)
+            assert b"not a slot of the user who asks" in server.stderr.readline()
+        assert secret.message_count == 0
+
+
+@pytest.mark.parametrize(
+    ("query", "complaint"),
+    [
+        ("what?", "first line"),
+        ("\\\\.\\mailslot\\secret\nwhat?", "answers go to"),
+        ("\\\\far\\mailslot\\ask.0\\x\nwhat?", "which did not ask"),
+    ],
+)
+def test_what_is_not_answered(mount: Mount, query: str, complaint: str) -> None:
+    with answering(mount, "q", "yes", "-n", "1") as server:
+        send("q", query, mount=str(mount.path))
+        assert complaint in server.communicate(timeout=TIMEOUT)[1].decode()
+        assert server.returncode == 0
+
+
+def test_complaints_about_others_do_not_fill_the_log(mount: Mount) -> None:
+    with answering(mount, "q", "yes", "-n", "300") as server:
+        for _ in range(300):
+            send("q", "what?", mount=str(mount.path))
+        lines = server.communicate(timeout=TIMEOUT)[1].decode().splitlines()
+        assert 20 <= len(lines) <= 40  # a minute may end between them
+
+
+def test_a_question_too_long_for_its_slot(mount: Mount) -> None:
+    with Mailslot("q", mount=str(mount.path)) as slot:
+        slot.max_message_size = 60
+        assert "the question is too long" in refusal(msfs(mount, "ask", "q", "x" * 60))
+
+
+@pytest.mark.parametrize("words", [["q"], ["q", "text", "--exec", "true"], ["@far/q", "text"]])
+def test_command_lines_that_make_no_sense(mount: Mount, words: list[str]) -> None:
+    assert msfs(mount, "answer", *words, "-t", 1).returncode == Exit.USAGE

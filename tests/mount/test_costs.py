@@ -1,0 +1,84 @@
+"""What users hold costs no more than it must, and what is gone costs nothing."""
+
+import contextlib
+import os
+import re
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Mount
+from tests.support.processes import SERVER, is_root, opened, run, started, wait_until
+
+STORM = """
+end = time.monotonic() + float(sys.argv[2])
+number = 0
+while time.monotonic() < end:
+    number += 1
+    os.close(os.open(f"{sys.argv[1]}/{os.getpid()}-{number}", os.O_WRONLY | os.O_CREAT))
+"""
+
+
+def resident_bytes(pid: int) -> int:
+    match = re.search(r"VmRSS:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
+    assert match
+    return int(match[1]) * 1024
+
+
+def kernel_inodes() -> int:
+    """How many inodes of all FUSE mounts the kernel remembers."""
+    match = re.search(r"^fuse_inode +(\d+)", Path("/proc/slabinfo").read_text(), re.MULTILINE)
+    assert match
+    return int(match[1])
+
+
+def test_names_that_are_gone_cost_nothing(mount: Mount) -> None:
+    make = """
+    for number in range(int(sys.argv[2])):
+        os.close(os.open(f"{sys.argv[1]}/{number}", os.O_WRONLY | os.O_CREAT))
+    """
+    run(make, mount.path, 2000)
+    before = resident_bytes(mount.daemon.pid)
+    run(make, mount.path, 30_000)
+    assert resident_bytes(mount.daemon.pid) - before < 10 * 1024 * 1024  # it was 45 MB
+
+
+@pytest.mark.skipif(not is_root(), reason="slabinfo is root's")
+def test_the_kernel_forgets_names_that_are_gone(mount: Mount) -> None:
+    before = kernel_inodes()
+    run(
+        """
+        for number in range(10_000):
+            os.close(os.open(f"{sys.argv[1]}/{number}", os.O_WRONLY | os.O_CREAT))
+        """,
+        mount.path,
+    )
+    wait_until(lambda: kernel_inodes() - before < 2000)
+
+
+def test_forgetting_stands_in_nobodys_way(mount: Mount) -> None:
+    """The kernel takes a directory's lock for it, which others hold who wait for us."""
+    (mount / "d").mkdir()
+    walk = """
+    import subprocess
+    end = time.monotonic() + 3
+    while time.monotonic() < end:
+        subprocess.run(sys.argv[1:], stdout=-3, stderr=-3)
+    """
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(opened(mount / "d/stays", SERVER))  # and so does its directory
+        storms = [
+            stack.enter_context(started(STORM, directory, 3))
+            for directory in [mount.path, mount / "d"] * 8
+        ]
+        walks = [
+            stack.enter_context(started(walk, *command, mount.path))
+            for command in (["ls", "-lR"], ["rm", "-r"], ["find"])
+        ]
+        with opened(mount / "other", SERVER) as server:
+            for _ in range(100):
+                os.write(server, b"x")
+                assert os.read(server, 9) == b"x"
+        for process in (*storms, *walks):
+            assert process.wait(40) == 0
+    assert set(os.listdir(mount.path)) <= {".msfs", "d"}
