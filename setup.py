@@ -19,26 +19,24 @@ def pkg_config(option: str) -> list[str]:
         ) from error
 
 
-def extension(name: str, *sources: str) -> Extension:
-    return Extension(
-        f"msfs_fuse.fuse.{name}",
-        [f"msfs_fuse/fuse/{each}.c" for each in sources],
-        depends=["msfs_fuse/fuse/_extension.h"],
-        extra_compile_args=[
-            *pkg_config("--cflags"),
-            "-std=gnu11",
-            "-fvisibility=hidden",
-            "-Wall",
-            "-Wextra",
-            "-Wno-missing-field-initializers",
-        ],
-        extra_link_args=pkg_config("--libs"),
-    )
-
-
 setup(
     ext_modules=[
-        extension("_interpose", "_interpose", "_loop", "_messages"),
-        extension("_notify", "_notify"),
+        Extension(
+            "msfs_fuse.fuse._interpose",
+            [
+                f"msfs_fuse/fuse/{name}.c"
+                for name in ("_interpose", "_loop", "_messages", "_notify")
+            ],
+            depends=["msfs_fuse/fuse/_extension.h"],
+            extra_compile_args=[
+                *pkg_config("--cflags"),
+                "-std=gnu11",
+                "-fvisibility=hidden",
+                "-Wall",
+                "-Wextra",
+                "-Wno-missing-field-initializers",
+            ],
+            extra_link_args=pkg_config("--libs"),
+        )
     ]
 )

@@ -43,6 +43,8 @@ MAY_IMPORT = {
         "mounts",
         "net",
         "programs",
+        "anyio",
+        "jeepney",
         "pyfuse3",  # doctor looks whether it loads
     },
     "__main__": {"commands"},
@@ -52,6 +54,7 @@ MAY_IMPORT = {
 # `os` is for the constants of open(2) and for the names of errors.
 CORE_MAY_IMPORT = {
     "collections",
+    "bisect",
     "dataclasses",
     "enum",
     "errno",

@@ -9,7 +9,7 @@ import time
 from msfs_fuse import client
 from msfs_fuse.client import Mailslot
 from msfs_fuse.commands import arguments, targets
-from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.command import Command, completed
 from msfs_fuse.commands.execute import Executor
 from msfs_fuse.commands.output import complain
 from msfs_fuse.commands.serving import messages, sender_facts, serve
@@ -88,7 +88,9 @@ def _write(address: Address, answer: bytes, mount: str, asker: str) -> None:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("name", metavar="SLOT", help="the slot to serve, on this host")
+    completed(
+        parser.add_argument("name", metavar="SLOT", help="the slot to serve, on this host"), "slots"
+    )
     answer = parser.add_mutually_exclusive_group(required=True)
     answer.add_argument("text", metavar="TEXT", nargs="?", help="the answer")
     answer.add_argument(

@@ -13,7 +13,7 @@ from collections.abc import Generator, Iterator
 from msfs_fuse import client
 from msfs_fuse.client import Mailslot, file_of
 from msfs_fuse.commands import arguments, listen, targets
-from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.command import Command, completed
 from msfs_fuse.commands.output import emit
 from msfs_fuse.commands.send import explain
 from msfs_fuse.commands.serving import messages
@@ -127,7 +127,9 @@ def ask(
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("target", metavar="TARGET", help="whom to ask, see below")
+    completed(
+        parser.add_argument("target", metavar="TARGET", help="whom to ask, see below"), "targets"
+    )
     parser.add_argument("query", metavar="QUERY", nargs="?", default="", help="what to ask")
     parser.add_argument(
         "-t",

@@ -34,6 +34,8 @@ COMMANDS = {
     "send": "send one message to a slot",
     "ask": "ask whoever serves a slot, and print what they answer",
     "answer": "answer what others ask",
+    "net-send": "send a message to people",
+    "messenger": "show messages to people",
     "ls": "list slots and directories",
     "info": "show all that is known of a slot",
     "status": "show the state of the mount",

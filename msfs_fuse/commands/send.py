@@ -32,7 +32,7 @@ exit codes:
 """
 
 
-def send(mount: str, target: str, text: str | None, wait: float = 0) -> None:
+def send(mount: str, target: str, text: str | bytes | None, wait: float = 0) -> None:
     """Write one message.
 
     Args:
@@ -46,7 +46,9 @@ def send(mount: str, target: str, text: str | None, wait: float = 0) -> None:
     path = client.file_of(address, mount)
     # The message comes first: a slot held open while stdin is read would outlive its server,
     # and swallow the message with nobody there to read it.
-    message = _read_stdin() if text is None else os.fsencode(text)
+    if text is None:
+        text = _read_stdin()
+    message = os.fsencode(text)
     if not message:
         raise CommandError(f"{path}: there is no empty message; it needs one byte at least")
     if len(message) > client.LONGEST_MESSAGE:

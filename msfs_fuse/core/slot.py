@@ -6,6 +6,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from msfs_fuse.core.order import Order
+
 
 class Caller(NamedTuple):
     """Who asks, as the kernel tells it."""
@@ -60,7 +62,7 @@ class Answer(NamedTuple):
 class Node:
     """What slots and directories have in common. Times are nanoseconds since the epoch.
 
-    `parent` is None for the root, and for what is gone.
+    `parent` is None for the root, and for what is gone; `place` is that in its listing.
     """
 
     id: int
@@ -72,6 +74,7 @@ class Node:
     atime: int
     mtime: int
     ctime: int
+    place: int = field(default=0, kw_only=True)
 
 
 @dataclass(slots=True, eq=False)
@@ -81,10 +84,12 @@ class Directory(Node):
     Attributes:
         children: by name.
         folded: the same by their names without regard to ASCII case, for messages from the network.
+        order: the same in the order in which they came, for listings.
     """
 
     children: dict[str, Node] = field(default_factory=dict)
     folded: dict[str, list[Node]] = field(default_factory=dict)
+    order: Order[Node] = field(default_factory=Order)
 
 
 @dataclass(slots=True, eq=False)

@@ -141,12 +141,14 @@ class Tree:
         parent.folded.setdefault(fold(node.name), []).append(node)
         parent.mtime = parent.ctime = now
         node.parent = parent
+        node.place = parent.order.add(node)
 
     def detach(self, node: Node, now: int) -> None:
         """Take a node's name away."""
         parent = node.parent
         assert parent is not None
         del parent.children[node.name]
+        parent.order.remove(node.place)
         alike = parent.folded[fold(node.name)]
         alike.remove(node)
         if not alike:

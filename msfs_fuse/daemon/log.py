@@ -202,7 +202,8 @@ class Log:
     ) -> None:
         logging.getLogger().removeHandler(self._handler)
         if self._stderr is not None:
-            sys.stderr.flush()
+            if sys.stderr is not None:
+                sys.stderr.flush()
             os.dup2(self._stderr, 2)
         os.close(self._writer)
         self._thread.join(_LAST_LINES)

@@ -178,7 +178,7 @@ def run(
     Raises:
         CommandError: it could not be mounted, or the network not be used.
     """
-    faulthandler.register(signal.SIGUSR1)
+    faulthandler.register(signal.SIGUSR1, file=2)
     router, host = _make_router(settings)
     mail = Mailslots(
         settings.limits,

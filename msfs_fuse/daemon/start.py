@@ -67,6 +67,7 @@ def run_in_foreground(settings: Settings, reread: Reread) -> None:
     Raises:
         CommandError: it could not be mounted.
     """
+    _open_standard_streams()
     _serve(settings, reread, lambda: None, background=False)
 
 
@@ -88,6 +89,16 @@ def _serve(
         service.run(settings, opened.counts, reread, ready)
 
 
+def _open_standard_streams() -> None:
+    """Make sure that 0, 1 and 2 are open: who started us may have closed them.
+
+    Otherwise the next file that is opened, such as /dev/fuse, would be taken for one of them.
+    """
+    while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(null, True)
+    os.close(null)
+
+
 def run_in_background(settings: Settings, reread: Reread) -> int:
     """Mount, and return when the mount is live.
 
@@ -99,6 +110,7 @@ def run_in_background(settings: Settings, reread: Reread) -> int:
     Returns:
         The exit code: in the daemon when it ends, elsewhere when the mount is live or has failed.
     """
+    _open_standard_streams()
     reader, writer = os.pipe()
     child = os.fork()
     if child:

@@ -36,4 +36,8 @@ int hook_receive_buf(struct fuse_session *session, struct fuse_buf *buffer)
 PyObject *serve(PyObject *module, PyObject *args);
 int add_outcomes(PyObject *module);
 
+/* _notify.c */
+
+PyObject *tell(PyObject *module, PyObject *args);
+
 #endif

@@ -215,6 +215,7 @@ static PyMethodDef methods[] = {
      "Who is asked for reads and writes, and told of interrupts."},
     {"serve", serve, METH_VARARGS,
      "Answer reads and writes, until there is a request for pyfuse3, or others have their turn."},
+    {"tell", tell, METH_O, "Write each of the notifications in a buffer to the kernel."},
     {"is_hooked", is_hooked, METH_NOARGS, "Whether pyfuse3's session was made through this object."},
     {"is_visible", is_visible, METH_NOARGS, "Whether this object stands before libfuse."},
     {"libfuse_version", libfuse_version, METH_NOARGS, "Version of the libfuse in use."},

@@ -209,12 +209,8 @@ static void read_message(const struct fuse_in_header *header, const struct fuse_
 
 static void write_message(const struct fuse_in_header *header, const struct fuse_write_in *in)
 {
-    /* A stream has no offsets, but the second piece of a split write has one. On an O_APPEND
-     * handle the kernel counts from what it takes for the file's size. */
-    if (in->offset != 0 && !(in->flags & O_APPEND)) {
-        answer_write(header->unique, EMSGSIZE, 0);
-        return;
-    }
+    /* The offset means nothing: io_uring and RWF_APPEND send one. Pieces of a split write are told
+     * by their size and the caller's system call. */
     PyObject *arguments[] = {NULL, /* the callee's */
                              PyLong_FromUnsignedLongLong(in->fh),
                              PyBytes_FromStringAndSize((const char *)(in + 1), in->size),

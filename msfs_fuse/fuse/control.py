@@ -103,7 +103,9 @@ def control_directory(
         "status": status(mail, mountpoint, router),
     }
     for name, content in contents.items():
-        directory.children[name] = ControlText(
+        file = ControlText(
             mail.tree.new_id(), name, directory, *owner, 0o444, now, now, now, content
         )
+        directory.children[name] = file
+        file.place = directory.order.add(file)
     return directory

@@ -10,6 +10,7 @@ from typing import Protocol
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.slot import Handle, Slot
+from msfs_fuse.fuse import procfs
 from msfs_fuse.fuse.exchange import Exchange, RemoteHandle
 from msfs_fuse.fuse.replies import PollHandle, Replies, Request
 
@@ -72,6 +73,10 @@ class SlotFile:
         replies, slot = self._replies, self._handle.slot
         if replies.closing:
             raise SlotError(replies.closing)
+        if offset >= procfs.MAX_PAGES and not slot.offset:
+            # A readv of very many segments, of which a first request has filled its share with
+            # the last of a message. A second message is for another read.
+            return b""
         answers = self._mail.add_reader(
             self._handle,
             request,

@@ -18,7 +18,7 @@ from collections import deque
 
 from msfs_fuse.core.mailslots import REVIVAL
 from msfs_fuse.core.slot import Slot
-from msfs_fuse.fuse import _notify
+from msfs_fuse.fuse import interpose
 from msfs_fuse.fuse.nodes import Inodes
 
 # struct fuse_out_header and struct fuse_notify_inval_entry_out of <linux/fuse.h>: length, code,
@@ -36,17 +36,6 @@ _PAUSE = 0.05
 # How long the end of the session waits for the thread, in seconds. Somebody may have blocked a
 # directory's lock for good, with memory that is a file of a file system of his own.
 _PATIENCE = 1.0
-
-
-def _session_fd() -> int | None:
-    """The descriptor of the one FUSE session of this process."""
-    for name in os.listdir("/proc/self/fd"):
-        try:
-            if os.readlink(f"/proc/self/fd/{name}") == "/dev/fuse":
-                return int(name)
-        except OSError:  # that of the listing itself
-            pass
-    return None
 
 
 class Graves:
@@ -93,16 +82,11 @@ class Graves:
 
     def _wake(self) -> None:
         if self._thread is None and not self._closed:
-            fd = _session_fd()
-            if fd is None:
-                return
-            self._thread = threading.Thread(
-                target=self._tell, args=(fd,), name="graves", daemon=True
-            )
+            self._thread = threading.Thread(target=self._tell, name="graves", daemon=True)
             self._thread.start()
         self._some.set()
 
-    def _tell(self, fd: int) -> None:
+    def _tell(self) -> None:
         while True:
             self._some.wait()
             if not self._closed:
@@ -111,4 +95,4 @@ class Graves:
                 return
             self._some.clear()
             untold = [self._untold.popleft() for _ in range(len(self._untold))]
-            _notify.tell(fd, b"".join(untold))
+            interpose.tell(b"".join(untold))

@@ -17,6 +17,7 @@ Request = _interpose.Request
 set_handlers = _interpose.set_handlers
 libfuse_version = _interpose.libfuse_version
 serve = _interpose.serve
+tell = _interpose.tell
 REQUEST, TURN, EMPTY = _interpose.REQUEST, _interpose.TURN, _interpose.EMPTY
 
 

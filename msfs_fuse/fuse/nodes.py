@@ -19,6 +19,10 @@ _FILE_TIMEOUT = 0.001
 _DIRECTORY_TIMEOUT = 1.0
 
 
+# What stat(2) shows as the size of a slot that has a server, in bytes.
+SERVED_SIZE = 4096
+
+
 @dataclass(slots=True, eq=False)
 class ControlDirectory(Directory):
     """`.msfs`."""
@@ -58,14 +62,22 @@ class RemoteSlot(Node):
 def attributes(node: Node) -> pyfuse3.EntryAttributes:
     """The reply to stat(2).
 
-    The size is always 0: with a size, splice(2) would read through the page cache. No name is
-    cached, since names come and go without the kernel's doing.
+    A slot that has a server has a size, as files of sysfs have one whatever is in them: splice(2)
+    and sendfile(2) take a file of size 0 to be at its end, and with them uutils' and busybox's cat.
+    With a size they ask, get EIO at once (they read through the page cache, which must not wait),
+    and those programs fall back to read(2). Without a server nobody may read, and size 0 has tar
+    and rsync leave it alone. No name is cached, since names come and go without the kernel's doing.
     """
     is_directory = isinstance(node, Directory)
     entry = pyfuse3.EntryAttributes()
     entry.st_ino = node.id
     entry.entry_timeout = 0
     entry.attr_timeout = _DIRECTORY_TIMEOUT if is_directory else _FILE_TIMEOUT
+    if isinstance(node, Slot):
+        if node.server is not None:
+            entry.st_size = SERVED_SIZE
+        else:
+            entry.attr_timeout = 0  # whoever opens it next may be its server
     entry.st_mode = node.mode | (stat.S_IFDIR if is_directory else stat.S_IFREG)
     # A directory has one link whatever is in it, as on btrfs: find(1) then counts for itself.
     entry.st_nlink = 0 if node.parent is None and isinstance(node, Slot) else 1

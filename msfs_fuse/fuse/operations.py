@@ -27,6 +27,7 @@ from msfs_fuse.fuse.exchange import Exchange
 from msfs_fuse.fuse.files import ControlFile, OpenFile, RemoteFile, SlotFile
 from msfs_fuse.fuse.graves import Graves
 from msfs_fuse.fuse.handler import handler
+from msfs_fuse.fuse.listings import Listings
 from msfs_fuse.fuse.nodes import ControlText, Inodes, RemoteDirectory, RemoteSlot, attributes
 from msfs_fuse.fuse.permissions import Credentials
 from msfs_fuse.fuse.remote import RemoteNames
@@ -35,7 +36,6 @@ from msfs_fuse.fuse.replies import Replies, Request
 log = logging.getLogger(__name__)
 
 _PERMISSIONS = 0o7777
-_DOTS = (b".", b"..")
 _NEW_SLOT_MODE = 0o666
 
 
@@ -73,7 +73,7 @@ class Operations(pyfuse3.Operations):
         self._remote = RemoteNames(mail, time.time_ns)
         self._control = control_directory(mail, mountpoint, router, numbers, time.time_ns())
         self._files: dict[int, OpenFile] = {}
-        self._listings: dict[int, list[Node]] = {}  # as they were when opened
+        self._listings = Listings(self._inodes, self._extra_entries)
         self._handle_numbers = itertools.count(1)
         self._max_pages = procfs.pages_per_request()
 
@@ -223,31 +223,23 @@ class Operations(pyfuse3.Operations):
         directory = self._inodes[inode]
         if not isinstance(directory, Directory):
             raise SlotError(errno.ENOTDIR)
-        nodes: list[Node] = [directory, directory.parent or directory]
-        if directory is self._mail.tree.root:
-            nodes.append(self._control)
-            nodes += (self._remote.host(REMOTE_MARK + name) for name in self._router.names())
-        nodes += directory.children.values()
         number = next(self._handle_numbers)
-        self._listings[number] = nodes
+        self._listings.open(number, directory)
         return number
+
+    def _extra_entries(self, directory: Directory) -> list[Node]:
+        if directory is not self._mail.tree.root:
+            return []
+        hosts = (self._remote.host(REMOTE_MARK + name) for name in self._router.names())
+        return [self._control, *hosts]
 
     @handler
     def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:
-        nodes = self._listings[fh]
-        for position in range(start_id, len(nodes)):
-            node = nodes[position]
-            if node.parent is None and isinstance(node, Slot):
-                continue  # has lost its name since
-            name = _DOTS[position] if position < len(_DOTS) else os.fsencode(node.name)
-            if not pyfuse3.readdir_reply(token, name, attributes(node), position + 1):
-                return
-            if position >= len(_DOTS):  # the kernel does not count these
-                self._inodes.remember(node)
+        self._listings.read(fh, start_id, token)
 
     @handler
     def releasedir(self, fh: int) -> None:
-        del self._listings[fh]
+        self._listings.close(fh)
 
     @handler
     def fsyncdir(self, fh: int, datasync: bool) -> None:

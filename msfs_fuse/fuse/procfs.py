@@ -1,26 +1,53 @@
 """What FUSE does not tell about the caller, from /proc. All answers are best effort."""
 
+import errno
 import os
 import re
 
-# Numbers of system calls: writev, pwritev, pwritev2; mkdir, mkdirat.
+# Numbers of system calls. Those of i386 are among those of x86_64, since no number that writes in
+# one of them writes in the other.
 _MACHINE = os.uname().machine
-_VECTORED = {"x86_64": {b"20", b"296", b"328"}, "aarch64": {b"66", b"70", b"287"}}
 _MKDIR = {"x86_64": {b"83", b"258"}, "aarch64": {b"34"}}
+# By what they write: one buffer whose length is the third argument, or so many segments.
+_ONE_BUFFER = {
+    "x86_64": {b"1", b"18", b"4", b"181"},  # write, pwrite64; of i386
+    "aarch64": {b"64", b"68"},
+}
+_SEGMENTS = {
+    "x86_64": {b"20", b"296", b"328", b"146", b"334", b"379"},  # writev, pwritev, pwritev2
+    "aarch64": {b"66", b"70", b"287"},
+}
+# Those that fetch what they write, in pieces of their own, and which argument has how much.
+_FETCHING = {
+    "x86_64": {
+        b"40": 4,  # sendfile
+        b"275": 5,  # splice
+        b"326": 5,  # copy_file_range
+        b"187": 4,  # and of i386: sendfile, sendfile64, splice, copy_file_range
+        b"239": 4,
+        b"313": 5,
+        b"377": 5,
+    },
+    "aarch64": {b"71": 4, b"76": 5, b"285": 5},
+}
 
 _LINE_LENGTH = 256
 _KEPT_OPEN = 64
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
-_MAX_PAGES = 256  # what libfuse asks for: a write of 1 MiB
+MAX_PAGES = 256  # what libfuse asks for: a write of 1 MiB
+
+# sendfile(2) moves sixteen pages at a time. Less than that, less one that may be begun at either
+# end, is the end of what it was to move.
+_FETCHED_AT_ONCE = 15 * _PAGE_SIZE
 
 
 def pages_per_request() -> int:
     """How many pages, whole or begun, the kernel passes in one FUSE request."""
     try:
         with open("/proc/sys/fs/fuse/max_pages_limit") as file:
-            return min(int(file.read()), _MAX_PAGES)
+            return min(int(file.read()), MAX_PAGES)
     except (OSError, ValueError):  # kernels before 6.13
-        return _MAX_PAGES
+        return MAX_PAGES
 
 
 def _status_field(tid: int, field: str) -> str | None:
@@ -62,25 +89,36 @@ class _SystemCalls:
         self._files: dict[int, int] = {}
 
     def of(self, tid: int) -> list[bytes]:
-        """The number of the call and its arguments in hexadecimal; [] if they cannot be seen."""
+        """The number of the call and its arguments in hexadecimal; [] if they cannot be seen.
+
+        Raises:
+            PermissionError: the kernel lets us not look at that process.
+        """
         for _ in range(2):
             fd = self._files.get(tid)
             try:
                 if fd is None:
                     fd = self._open(tid)
                 return os.pread(fd, _LINE_LENGTH, 0).split()
-            except OSError:  # of a thread that was, perhaps
-                if self._files.pop(tid, None) is None:
+            except PermissionError:
+                raise
+            except OSError as error:
+                if error.errno in (errno.EMFILE, errno.ENFILE) and self._files:
+                    self._close(next(iter(self._files)))
+                elif tid in self._files:  # of a thread that was, perhaps
+                    self._close(tid)
+                else:
                     break
-                assert fd is not None
-                os.close(fd)
         return []
 
     def _open(self, tid: int) -> int:
         if len(self._files) >= _KEPT_OPEN:
-            os.close(self._files.pop(next(iter(self._files))))
+            self._close(next(iter(self._files)))
         fd = self._files[tid] = os.open(f"/proc/{tid}/syscall", os.O_RDONLY)
         return fd
+
+    def _close(self, tid: int) -> None:
+        os.close(self._files.pop(tid))
 
 
 _system_calls = _SystemCalls()
@@ -88,23 +126,47 @@ _system_calls = _SystemCalls()
 
 def is_making_directory(tid: int) -> bool:
     """Whether a thread is in mkdir(2), which looks the name up before it makes the directory."""
-    call = _system_calls.of(tid)
+    try:
+        call = _system_calls.of(tid)
+    except PermissionError:
+        return False
     return bool(call) and call[0] in _MKDIR.get(_MACHINE, ())
 
 
 def is_whole_write(tid: int, size: int, max_pages: int) -> bool:
-    """Whether `size` bytes are all that a thread is writing, not the first piece of it.
+    """Whether `size` bytes are all that a thread is writing, not a piece of it.
 
     The kernel splits a write of more than `max_pages` pages, and each segment of a writev takes
-    a page or more. Nothing in the request tells, so this looks at the system call that the
-    thread waits in. True where that cannot be seen, false where the segments could be too many:
-    how long they are stands in the caller's memory, and whoever reads that may have to wait for
-    the caller, whose memory can be a file of his own file system.
+    a page or more. Nothing in the request tells. But the first piece has a byte or more in each
+    of its pages, and if it is refused, no other comes. So what has fewer bytes is whole, and for
+    the rest this looks at the system call that the thread waits in:
+
+    - write(2) says how long its one buffer is;
+    - of writev(2) the number of segments is known: one, or so few that they fit in one request. How
+      long each is stands in the caller's memory, and whoever reads that may have to wait for the
+      caller, whose memory can be a file of a file system of his own;
+    - sendfile(2), splice(2) and copy_file_range(2) say how much they are to move, and a piece
+      that is shorter than the pieces they make is the last;
+    - any other call (io_uring_enter, io_submit, none at all) tells nothing: False.
+
+    True where the kernel does not let us look: a private mount on a system with Yama. There a
+    piece counts as whole, and the caller of writev sees from its result that it wrote a part.
     """
-    if size < max_pages:  # a piece has at least one byte in each of its pages
+    if size < max_pages:
         return True
-    call = _system_calls.of(tid)
-    if not call or call[0] not in _VECTORED.get(_MACHINE, ()):
+    try:
+        call = _system_calls.of(tid)
+    except PermissionError:
         return True
-    segments = int(call[3], 16)
-    return 2 * segments + size // _PAGE_SIZE <= max_pages
+    if len(call) < 7:
+        return False
+    number = call[0]
+    if number in _ONE_BUFFER.get(_MACHINE, ()):
+        return int(call[3], 16) == size
+    if number in _SEGMENTS.get(_MACHINE, ()):
+        segments = int(call[3], 16)
+        return segments == 1 or 2 * segments + size // _PAGE_SIZE <= max_pages
+    argument = _FETCHING.get(_MACHINE, {}).get(number)
+    if argument is None:
+        return False
+    return int(call[argument], 16) == size or size < _FETCHED_AT_ONCE

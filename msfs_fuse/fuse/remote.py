@@ -81,6 +81,7 @@ class RemoteNames:
         self._nodes.pop((fold(parent.host), path), None)  # it was a slot until now
         directory = self._directory(parent, name, parent.host, path)
         parent.children[name] = directory
+        directory.place = parent.order.add(directory)
         self._made.add(directory)
         return directory
 
@@ -97,6 +98,7 @@ class RemoteNames:
         if directory.children:
             raise SlotError(errno.ENOTEMPTY)
         del parent.children[name]
+        parent.order.remove(directory.place)
         self._nodes.pop((fold(directory.host), directory.path), None)
         self._made.discard(directory)
 

@@ -121,6 +121,25 @@ def test_a_reader_that_is_gone(tmp_path: Path) -> None:
         assert process.poll() is None
 
 
+@pytest.mark.parametrize("foreground", ["-f", ""])
+def test_no_stderr_at_all(tmp_path: Path, foreground: str) -> None:
+    path = tmp_path / "mail"
+    path.mkdir()
+    script = f'exec "$@" mount {foreground} --config /dev/null {path} <&- >&- 2>&-'
+    command = ["sh", "-c", script, "sh", sys.executable, "-m", "msfs_fuse"]
+    with subprocess.Popen(command) as process:
+        try:
+            wait_until(lambda: is_mounted(path))
+            assert run(ONE_MESSAGE, path) == "passed"
+            subprocess.run(
+                [sys.executable, "-m", "msfs_fuse", "umount", path], check=True, timeout=TIMEOUT
+            )
+            assert process.wait(TIMEOUT) == 0
+        finally:
+            process.kill()
+            force_unmount(path)
+
+
 def test_a_stopped_syslog(tmp_path: Path) -> None:
     if not is_root():
         pytest.skip("/dev/log is root's")

@@ -3,12 +3,13 @@
 import contextlib
 import os
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Mount
-from tests.support.processes import SERVER, is_root, opened, run, started, wait_until
+from tests.support.processes import SERVER, is_root, line_of, opened, run, started, wait_until
 
 STORM = """
 end = time.monotonic() + float(sys.argv[2])
@@ -82,3 +83,61 @@ def test_forgetting_stands_in_nobodys_way(mount: Mount) -> None:
         for process in (*storms, *walks):
             assert process.wait(40) == 0
     assert set(os.listdir(mount.path)) <= {".msfs", "d"}
+
+
+def test_a_listing_is_new_after_rewinding(mount: Mount) -> None:
+    """As POSIX has it for rewinddir(3)."""
+    directory = os.open(mount.path, os.O_RDONLY)
+    assert os.listdir(directory) == [".msfs"]
+    with opened(mount / "slot", SERVER):
+        assert os.listdir(directory) == [".msfs", "slot"]
+    assert os.listdir(directory) == [".msfs"]
+    os.close(directory)
+
+
+def test_a_listing_shows_what_stays_once(mount: Mount) -> None:
+    """While as many names come and go, and in more parts than one."""
+    code = """
+    held = [os.open(f"{sys.argv[1]}/stays-{n}", os.O_RDWR | os.O_CREAT) for n in range(500)]
+    print("ready", flush=True)
+    end = time.monotonic() + 30
+    number = 0
+    while time.monotonic() < end:
+        number += 1
+        os.close(os.open(f"{sys.argv[1]}/comes-{number}", os.O_WRONLY | os.O_CREAT))
+    """
+    with started(code, mount.path) as process:
+        assert line_of(process) == "ready"
+        for _ in range(10):
+            names = os.listdir(mount.path)
+            assert len(set(names)) == len(names)
+            assert {f"stays-{number}" for number in range(500)} <= set(names)
+
+
+def test_open_directories_cost_little(mount: Mount) -> None:
+    """Each had a copy of the listing: 1,000 of them 40 MB."""
+    code = """
+    held = [os.open(f"{sys.argv[1]}/{n}", os.O_RDWR | os.O_CREAT) for n in range(900)]
+    for fd in held:
+        os.close(os.dup(fd))
+    directories = []
+    for _ in range(2):
+        os.close(os.open(sys.argv[1], os.O_RDONLY))
+    print("ready", flush=True)
+    sys.stdin.readline()
+    for number in range(4000):
+        directories.append(os.open(sys.argv[1], os.O_RDONLY))
+        if number % 10 == 0:
+            os.listdir(directories[-1])
+    print("open", flush=True)
+    sys.stdin.readline()
+    """
+    raised = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (6000, 6000))\n"
+    with started(raised + textwrap.dedent(code), mount.path) as process:
+        assert line_of(process) == "ready"
+        before = resident_bytes(mount.daemon.pid)
+        assert process.stdin
+        process.stdin.write("\n")
+        process.stdin.flush()
+        assert line_of(process) == "open"
+        assert resident_bytes(mount.daemon.pid) - before < 5 * 1024 * 1024

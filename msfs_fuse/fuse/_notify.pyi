@@ -1,3 +1,0 @@
-from typing import Any
-
-def tell(fd: int, notifications: Any, /) -> None: ...

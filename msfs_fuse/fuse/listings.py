@@ -1,0 +1,84 @@
+"""Directories that are open: what readdir shows, part by part.
+
+No copy is kept. A part goes on after the entry that the part before ended with (`core/order`), so
+an open directory costs two numbers however long it is. What comes after the first part was read
+is for the next listing, so that each ends; rewinding begins a new one.
+"""
+
+import itertools
+import os
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import pyfuse3
+
+from msfs_fuse.core.slot import Directory, Node
+from msfs_fuse.fuse.nodes import Inodes, attributes
+
+_DOTS = (b".", b"..")
+
+# Where to go on, as the kernel is told: the extra entries by their position, and from here on the
+# others by their place.
+_PLACES = 1 << 32
+
+# How many entries one reply has at most, so that those of others are not behind a long one.
+_PART = 32
+
+
+@dataclass(slots=True)
+class _Listing:
+    directory: Directory
+    end: int = 0
+
+
+class Listings:
+    """Open directories by their number.
+
+    Args:
+        extra: what is in a directory beside its own entries, and before them.
+    """
+
+    def __init__(self, inodes: Inodes, extra: Callable[[Directory], Sequence[Node]]) -> None:
+        self._inodes = inodes
+        self._extra = extra
+        self._open: dict[int, _Listing] = {}
+
+    def open(self, number: int, directory: Directory) -> None:
+        """A directory is opened."""
+        self._open[number] = _Listing(directory)
+
+    def close(self, number: int) -> None:
+        """It is closed."""
+        del self._open[number]
+
+    def read(self, number: int, start: int, token: pyfuse3.ReaddirToken) -> None:
+        """Show a part, by pyfuse3.readdir_reply.
+
+        Args:
+            start: where to go on; 0 for a new listing.
+        """
+        listing = self._open[number]
+        directory = listing.directory
+        if not start:
+            listing.end = directory.order.last
+        parent = directory.parent or directory
+        if start < _PLACES:
+            nodes = [directory, parent, *self._extra(directory)]
+            for position in range(start, min(len(nodes), start + _PART)):
+                if not self._show(token, nodes[position], position, position + 1):
+                    return
+            if start + _PART < len(nodes):
+                return
+        rest = directory.order.after(max(start - _PLACES, 0))
+        for place, node in itertools.islice(rest, _PART):
+            if place > listing.end or not self._show(token, node, len(_DOTS), _PLACES + place):
+                return
+
+    def _show(self, token: pyfuse3.ReaddirToken, node: Node, position: int, next: int) -> bool:
+        is_dots = position < len(_DOTS)
+        name = _DOTS[position] if is_dots else os.fsencode(node.name)
+        if not pyfuse3.readdir_reply(token, name, attributes(node), next):
+            return False
+        if not is_dots:  # the kernel does not count these
+            self._inodes.remember(node)
+        return True

@@ -1,0 +1,188 @@
+"""The kernel splits long reads and writes. One read is one message; a piece of a write is none."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Mount, MountFactory
+from tests.support.processes import SERVER, TIMEOUT, opened, output_of, run, started
+
+X86 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of system calls")
+
+
+@pytest.mark.parametrize("size", [1, 100, 255, 256, 257, 300, 512, 513])
+@pytest.mark.parametrize("call", ["readv", "preadv"])
+def test_one_read_is_one_message(mount: Mount, size: int, call: str) -> None:
+    """Of 1000 segments the kernel passes 256 in a request, and asks again if they are filled."""
+    code = """
+    server = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+    size = int(sys.argv[2])
+    for letter in b"ab":
+        os.write(server, bytes([letter]) * size)
+    for letter in b"ab":
+        segments = [bytearray(1) for _ in range(1000)]
+        read = os.readv(server, segments) if sys.argv[3] == "readv" else (
+            os.preadv(server, segments, -1, 0))
+        print(read, b"".join(segments)[:read] == bytes([letter]) * size)
+    """
+    assert run(code, mount / "slot", size, call).splitlines() == [f"{size} True"] * 2
+
+
+@pytest.mark.parametrize("size", [256, 512])
+def test_a_read_does_not_wait_with_a_message(mount: Mount, size: int) -> None:
+    code = """
+    server = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+    os.write(server, b"a" * int(sys.argv[2]))
+    print(os.readv(server, [bytearray(1) for _ in range(1000)]))
+    """
+    with started(code, mount / "slot", size) as reader:
+        assert output_of(reader) == str(size)
+
+
+@pytest.mark.parametrize("size", [1000, 70_000, 1_044_480])
+@pytest.mark.parametrize("call", ["write", "writev", "pwritev2", "appended"])
+def test_a_whole_write_of_any_size_is_taken(mount_with: MountFactory, size: int, call: str) -> None:
+    mount = mount_with("max_message_size=1044480")
+    calls = {
+        "write": "os.write(client, data)",
+        "writev": "os.writev(client, [data])",
+        "pwritev2": "os.pwritev(client, [data], -1, getattr(os, 'RWF_APPEND', 0x10))",
+        "appended": "os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND), data)",
+    }
+    code = f"""
+    client = os.open(sys.argv[1], os.O_WRONLY)
+    data = bytes(int(sys.argv[2]))
+    os.stat(sys.argv[1])
+    for _ in range(3):
+        print({calls[call]})
+    """
+    with opened(mount / "slot", SERVER):
+        assert run(code, mount / "slot", size).split() == [str(size)] * 3
+
+
+# A system call of i386 by a process of x86_64: int 0x80, with all that it points to below 4 GiB.
+I386 = r"""
+import ctypes, mmap
+libc = ctypes.CDLL(None)
+libc.mmap.restype = ctypes.c_void_p
+low = libc.mmap(None, ctypes.c_size_t(1 << 20), 7, 0x62, -1, ctypes.c_long(0))
+def call(number, fd, address, length):
+    code = (b"\x53\xb8" + number.to_bytes(4, "little") + b"\xbb" + fd.to_bytes(4, "little")
+            + b"\xb9" + address.to_bytes(4, "little") + b"\xba" + length.to_bytes(4, "little")
+            + b"\xcd\x80\x5b\xc3")
+    ctypes.memmove(low, code, len(code))
+    return ctypes.CFUNCTYPE(ctypes.c_int)(low)()
+client = os.open(sys.argv[1], os.O_WRONLY)
+data, segments = low + 4096, low + (512 << 10)
+for number in range(300):
+    words = (data + number).to_bytes(4, "little") + (1).to_bytes(4, "little")
+    ctypes.memmove(segments + 8 * number, words, 8)
+print(call(4, client, data, 5000))  # write
+print(call(146, client, segments, 100))  # writev
+print(call(146, client, segments, 300))
+"""
+
+
+@X86
+def test_i386(mount: Mount) -> None:
+    with opened(mount / "slot", SERVER):
+        probe = run(I386, mount / "slot").split()
+        if probe[0] != "5000":
+            pytest.skip("this kernel has no system calls of i386")
+        assert probe == ["5000", "100", "-90"]  # EMSGSIZE
+        assert mount.status()["messages"] == "2"
+
+
+# struct iocb: pwrite or pwritev, of one buffer or of 300 segments.
+AIO = """
+import ctypes
+libc = ctypes.CDLL(None, use_errno=True)
+class Control(ctypes.Structure):
+    _fields_ = [(name, kind) for name, kind in zip(
+        ("data", "key", "flags", "code", "priority", "fd", "buffer", "bytes", "offset", "rest"),
+        (ctypes.c_uint64, ctypes.c_uint32, ctypes.c_int32, ctypes.c_uint16, ctypes.c_int16,
+         ctypes.c_uint32, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_int64, ctypes.c_uint64 * 2))]
+class Segment(ctypes.Structure):
+    _fields_ = [("base", ctypes.c_uint64), ("length", ctypes.c_uint64)]
+client = os.open(sys.argv[1], os.O_WRONLY)
+buffer = ctypes.create_string_buffer(b"x" * 1000)
+start = ctypes.addressof(buffer)
+segments = (Segment * 300)(*((start + number, 1) for number in range(300)))
+context = ctypes.c_ulong()
+assert libc.syscall(206, 4, ctypes.byref(context)) == 0  # io_setup
+def submit(code, address, size, offset):
+    control = Control(fd=client, code=code, buffer=address, bytes=size, offset=offset)
+    assert libc.syscall(209, context, 1, ctypes.byref(ctypes.pointer(control))) == 1  # io_submit
+    event = (ctypes.c_int64 * 4)()
+    assert libc.syscall(208, context, 1, 1, event, None) == 1  # io_getevents
+    print(event[2])
+submit(1, start, 200, 0)
+submit(1, start, 200, 77)
+submit(8, ctypes.addressof(segments), 100, 5)
+submit(8, ctypes.addressof(segments), 300, 0)
+"""
+
+
+@X86
+def test_libaio(mount: Mount) -> None:
+    """An offset means nothing; a piece of 300 segments is refused."""
+    with opened(mount / "slot", SERVER):
+        assert run(AIO, mount / "slot").split() == ["200", "200", "100", "-90"]
+        assert mount.status()["messages"] == "3"
+
+
+@pytest.fixture(scope="module")
+def uring(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    program = tmp_path_factory.mktemp("uring") / "uring"
+    source = Path(__file__).parents[1] / "support/uring.c"
+    subprocess.run([shutil.which("cc") or "gcc", "-o", program, source], check=True)
+    return program
+
+
+@pytest.mark.parametrize(
+    ("arguments", "result"),
+    [
+        (("w", 200, 1, 0), "200"),
+        (("w", 200, 1, 77), "200"),
+        (("w", 200, 1, -1), "200"),
+        (("W", 200, 200, 0), "200"),
+        (("W", 300, 300, 0), "-90"),  # EMSGSIZE: it may be a piece
+        (("W", 300, 300, 5), "-90"),
+        (("w", 300, 1, 0), "-90"),  # it is none, but nothing tells
+    ],
+)
+def test_io_uring_writes(
+    mount: Mount, uring: Path, arguments: tuple[object, ...], result: str
+) -> None:
+    with opened(mount / "slot", SERVER):
+        done = subprocess.run(
+            [uring, mount / "slot", *map(str, arguments)],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=False,
+        )
+        if done.returncode == 77:
+            pytest.skip("no io_uring here")
+        assert done.stdout.strip() == result
+        assert mount.status()["messages"] == ("0" if result == "-90" else "1")
+
+
+def test_a_daemon_without_descriptors_takes_no_piece(mount: Mount) -> None:
+    """It cannot look at the system call of the writer then."""
+    import resource
+
+    with opened(mount / "slot", SERVER), opened(mount / "slot", os.O_WRONLY) as client:
+        used = max(map(int, os.listdir(f"/proc/{mount.daemon.pid}/fd"))) + 1
+        resource.prlimit(mount.daemon.pid, resource.RLIMIT_NOFILE, (used, used))
+        code = """
+        try:
+            print(os.writev(int(sys.argv[1]), [b"x"] * 300))
+        except OSError as error:
+            print(errno.errorcode[error.errno])
+        """
+        assert run(code, client, pass_fds=[client]) == "EMSGSIZE"
+        assert os.write(client, b"short") == 5
