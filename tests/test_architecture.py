@@ -68,13 +68,8 @@ CORE_MAY_IMPORT = {
 
 # Of the network these have no event loop, socket or clock.
 PURE = (
-    "datagram",
-    "domain",
     "fields",
-    "presence",
-    "replay",
     "settings",
-    "ways",
     "mqtt/settings",
     "mqtt/topics",
     "netbios/claims",
@@ -87,6 +82,7 @@ PURE = (
     "netbios/recent",
     "netbios/settings",
     "netbios/unexpected",
+    *(f"trust/{path.stem}" for path in sorted((ROOT / "net/trust").glob("*.py"))),
     "udp/settings",
 )
 

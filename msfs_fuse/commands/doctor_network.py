@@ -1,7 +1,6 @@
-"""What `msfs doctor` looks at if there are domains: their keys, the UDP port, the clock."""
+"""What `msfs doctor` looks at if there are domains: their member files, the UDP port."""
 
 import contextlib
-import ctypes
 import glob
 import os
 from collections.abc import Iterator, Sequence
@@ -15,11 +14,6 @@ from msfs_fuse.net.udp.settings import UdpSettings
 
 _TABLES = ("/proc/net/udp", "/proc/net/udp6")
 
-# <sys/timex.h>: what adjtimex(2) returns for a clock that nothing keeps right, and more room than
-# its struct timex takes. All zeros change nothing.
-_TIME_ERROR = 5
-_TIMEX_SIZE = 1024
-
 
 class _Socket(NamedTuple):
     """A line of /proc/net/udp."""
@@ -32,19 +26,19 @@ class _Socket(NamedTuple):
 def check(domains: Sequence[DomainSettings]) -> Iterator[Check]:
     """Look at what it takes to reach the other hosts of these domains."""
     for domain in domains:
-        yield _keys(domain)
+        yield _member(domain)
     transports = [transport for domain in domains for transport in domain.transports]
     for port in sorted({each.port for each in transports if isinstance(each, UdpSettings)}):
         yield _port(port)
-    yield _clock()
 
 
-def _keys(domain: DomainSettings) -> Check:
+def _member(domain: DomainSettings) -> Check:
     try:
-        load(domain, "localhost")
+        identity, _ = load(domain)
     except NetworkError as error:
-        return Check("keyring", State.FAIL, str(error))
-    return Check("keyring", State.OK, f"domain {domain.name}: {domain.keyring} can be used")
+        return Check("member", State.FAIL, str(error))
+    message = f"domain {identity.domain}: {domain.member} makes this host {identity.host}"
+    return Check("member", State.OK, message)
 
 
 def _port(port: int) -> Check:
@@ -105,14 +99,3 @@ def _program(pid: int) -> str:
             return file.read().rstrip("\n")
     except OSError:
         return "it has ended"
-
-
-def _clock() -> Check:
-    state = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(_TIMEX_SIZE))
-    if state == _TIME_ERROR:
-        message = (
-            "the clock is not synchronised: messages from hosts whose clocks differ by more than a "
-            "minute are dropped (timedatectl set-ntp true, or install chrony or systemd-timesyncd)"
-        )
-        return Check("clock", State.WARN, message)
-    return Check("clock", State.OK, "the clock is synchronised")

@@ -41,7 +41,7 @@ COMMANDS = {
     "info": "show all that is known of a slot",
     "status": "show the state of the mount",
     "peers": "list the other hosts that are known to be there",
-    "keygen": "make a keyring, or change its keys",
+    "domain": "the authority of a domain, and who is a member",
     "config": "look at the configuration",
     "doctor": "look for what is wrong, and say what to do about it",
 }

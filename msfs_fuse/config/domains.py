@@ -5,7 +5,9 @@ A domain's table holds the settings of UDP, which is what carries a domain's mes
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from msfs_fuse.config.source import Path, Source, check_name, check_table, refuse_unknown
 from msfs_fuse.config.tables import convert
@@ -18,7 +20,8 @@ _UDP_FIELDS = UdpSettings.__struct_fields__
 
 
 class _DomainTable(UdpSettings, frozen=True, kw_only=True):
-    keyring: FilePath
+    member: Annotated[FilePath | None, Meta(description="the path of a file")] = None
+    presence: Annotated[Literal["all", "asked"], Meta(description='"all" or "asked"')] = "all"
     transport: Any = (URL,)
 
 
@@ -34,7 +37,7 @@ def read_domains(
     Raises:
         CommandError: something in it is wrong.
     """
-    names = {fold(domain.name) for domain in before}
+    names = {fold(domain.name or "") for domain in before}
     domains = []
     for key, table in check_table(source, ("domain",), value).items():
         if fold(key) in names:
@@ -48,11 +51,6 @@ def _domain(source: Source, key: str, value: object) -> DomainSettings:
     path = ("domain", check_name(source, ("domain", key), key))
     table = check_table(source, path, value)
     refuse_unknown(source, path, table, _DomainTable.__struct_fields__)
-    if not isinstance(table.get("keyring"), str):
-        raise source.error(
-            (*path, "keyring") if "keyring" in table else path,
-            f"domain {key} needs a keyring, the path of a file (msfs keygen makes one)",
-        )
     domain = convert(source, path, table, _DomainTable)
     udp = UdpSettings(**{name: getattr(domain, name) for name in _UDP_FIELDS})
     transports = _transports(source, (*path, "transport"), domain.transport, udp)
@@ -61,7 +59,8 @@ def _domain(source: Source, key: str, value: object) -> DomainSettings:
             if name in _UDP_FIELDS:
                 message = f'{name} is for "{URL}", which transport has not'
                 raise source.error((*path, name), message)
-    return DomainSettings(key, domain.keyring, transports)
+    member = domain.member or source.beside(f"{key}.member")
+    return DomainSettings(key, member, transports, domain.presence)
 
 
 def _transports(

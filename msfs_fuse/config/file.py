@@ -6,7 +6,8 @@ host = "build7"                      # optional: what other hosts call this one
 options = ["strict", "max_bytes=1g"]  # as in `msfs mount -o`, which adds to them and counts more
 
 [domain.corp]                        # the first domain is the primary one, @*
-keyring = "/etc/msfs/corp.keys"      # a relative path is below the file's directory
+member = "/etc/msfs/corp.member"     # corp.member beside this file, if not given
+presence = "all"                     # or "asked", for more hosts than a thousand
 port = 4424
 peers = ["build8", "10.0.0.9:4425"]  # where multicast does not reach
 interfaces = ["eth0"]                # all that do multicast, if not given
@@ -55,7 +56,7 @@ _CONFIG_OPTION = "config="
 _NOT_IN_FILE = {
     "host": "other hosts are configured by [domain.NAME] and host",
     "domain": "other hosts are configured by [domain.NAME] and host",
-    "keyring": "other hosts are configured by [domain.NAME] and host",
+    "member": "other hosts are configured by [domain.NAME] and host",
     "config": "a configuration does not name another one",
 }
 
@@ -148,7 +149,7 @@ def _network(
     from msfs_fuse.net.netbios.settings import DOMAIN
     from msfs_fuse.net.settings import NetworkSettings
 
-    if netbios is not None and DOMAIN in (fold(domain.name) for domain in domains):
+    if netbios is not None and DOMAIN in (fold(domain.name or "") for domain in domains):
         raise CommandError(
             f"no domain can be called {DOMAIN} beside [netbios]: @NAME.{DOMAIN} would be both",
             Exit.USAGE,

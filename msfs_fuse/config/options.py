@@ -170,11 +170,11 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option(
         *("domain", "NAME", _name, None),
-        "be a member of this domain, beside those of the configuration; needs keyring",
+        "the domain of the member file, if its authority has another name",
         setting="network",
     ),
     Option(
-        *("keyring", "FILE", _path, None, "the keys of that domain"),
+        *("member", "FILE", _path, None, "be a member of this file's domain, too"),
         setting="network",
         is_path=True,
     ),
@@ -289,7 +289,7 @@ def parse_options(
     except ValueError as error:
         raise CommandError(f"option {error}", Exit.USAGE) from None
     given = {single[name]: value for name, value in values.items() if name in single}
-    given["network"] = _with_domain(network, values.get("domain"), values.get("keyring"))
+    given["network"] = _with_domain(network, values.get("domain"), values.get("member"))
     return Settings(
         mountpoint,
         source,
@@ -301,15 +301,19 @@ def parse_options(
 
 
 def _with_domain(
-    network: "NetworkSettings | None", domain: str | None, keyring: str | None
+    network: "NetworkSettings | None", domain: str | None, member: str | None
 ) -> "NetworkSettings | None":
-    """The configuration with what `-o domain=…,keyring=…` adds: the primary domain."""
-    if (domain is None) != (keyring is None):
-        raise CommandError("options domain and keyring need each other", Exit.USAGE)
-    if domain is None or keyring is None:
+    """The configuration with what `-o member=…` adds: the primary domain."""
+    if member is None:
+        if domain is not None:
+            raise CommandError("option domain needs option member", Exit.USAGE)
         return network
     from msfs_fuse.net.settings import DomainSettings, NetworkSettings
 
     network = network or NetworkSettings()
-    others = (each for each in network.domains if fold(each.name) != fold(domain))
-    return dataclasses.replace(network, domains=(DomainSettings(domain, keyring), *others))
+    others = (
+        each
+        for each in network.domains
+        if domain is None or each.name is None or fold(each.name) != fold(domain)
+    )
+    return dataclasses.replace(network, domains=(DomainSettings(domain, member), *others))

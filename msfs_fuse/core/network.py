@@ -14,6 +14,9 @@ CONNECTED = "connected"
 # many slots took the message, and how many refused it.
 Deliver = Callable[[tuple[str, ...], bytes, Sender, int], tuple[int, int]]
 
+# Whether this host has a slot of that name, so that a message to all is worth its cost.
+HasSlot = Callable[[tuple[str, ...]], bool]
+
 
 class Link(NamedTuple):
     """A connection that a domain's messages go by.
@@ -89,6 +92,10 @@ class Router(Protocol):
         None where there is none, and for the name of this host, unless a domain has that name.
         """
 
+    def is_this_host(self, name: str) -> bool:
+        """Whether that is another name of this host, such as `HOST.DOMAIN`."""
+        return False
+
     def names(self) -> Sequence[str]:
         """The domains of this host and the hosts that are alive in them, without this one."""
 
@@ -111,11 +118,12 @@ class Router(Protocol):
                 none any more. Only the network itself looks into them.
         """
 
-    async def start(self, nursery: Nursery, deliver: Deliver) -> None:
+    async def start(self, nursery: Nursery, deliver: Deliver, has_slot: HasSlot) -> None:
         """Carry messages, in tasks of that nursery, until it is cancelled. Returns when it listens.
 
         Args:
             deliver: takes what arrives for the slots of this host.
+            has_slot: tells whether there is one.
 
         Raises:
             OSError: it cannot listen; perhaps in an ExceptionGroup.
@@ -134,6 +142,9 @@ class Routers(Router):
     def route(self, name: str) -> Route | None:
         routes = (router.route(name) for router in self._routers)
         return next((route for route in routes if route is not None), None)
+
+    def is_this_host(self, name: str) -> bool:
+        return any(router.is_this_host(name) for router in self._routers)
 
     def names(self) -> Sequence[str]:
         names: dict[str, str] = {}
@@ -156,9 +167,9 @@ class Routers(Router):
         for router in self._routers:
             router.reload(settings)
 
-    async def start(self, nursery: Nursery, deliver: Deliver) -> None:
+    async def start(self, nursery: Nursery, deliver: Deliver, has_slot: HasSlot) -> None:
         for router in self._routers:
-            await router.start(nursery, deliver)
+            await router.start(nursery, deliver, has_slot)
 
     def close(self) -> None:
         for router in self._routers:

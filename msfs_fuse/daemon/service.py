@@ -88,7 +88,9 @@ class _Service:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey, signals, session, nursery.cancel_scope)
             await nursery.start(self._operations.replies.run_timeouts)
-            await self._router.start(nursery, self._operations.exchange.deliver)
+            await self._router.start(
+                nursery, self._operations.exchange.deliver, self._operations.exchange.has_slot
+            )
             interval = watchdog_interval()
             if interval is not None:
                 nursery.start_soon(self._feed_watchdog, interval)
@@ -146,16 +148,18 @@ class _Service:
             log.warning("takes effect when mounted anew: %s", ", ".join(later))
 
 
-def _make_router(settings: Settings, host: str) -> Router:
-    """The way to other hosts. Where none are configured, nothing of the network is loaded."""
+def _make_router(settings: Settings) -> tuple[Router, str]:
+    """The way to other hosts, and this one's name. Without other hosts nothing of it is loaded."""
+    own_name = settings.host or socket.gethostname().partition(".")[0]
     if settings.network is None:
-        return Routers()
+        return Routers(), own_name
     from msfs_fuse.net.assembly import NetworkError, make_router
 
     try:
-        return make_router(settings.network, host)
+        router, name = make_router(settings.network, settings.host)
     except NetworkError as error:
         raise CommandError(str(error)) from None
+    return router, name or own_name
 
 
 def run(
@@ -175,8 +179,7 @@ def run(
         CommandError: it could not be mounted, or the network not be used.
     """
     faulthandler.register(signal.SIGUSR1, file=2)
-    host = settings.host or socket.gethostname().partition(".")[0]
-    router = _make_router(settings, host)
+    router, host = _make_router(settings)
     mail = Mailslots(
         settings.limits,
         host=host,

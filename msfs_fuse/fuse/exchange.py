@@ -10,9 +10,9 @@ from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.names import Address, fold
 from msfs_fuse.core.network import Route, Router
-from msfs_fuse.core.slot import Delivery, Sender
+from msfs_fuse.core.slot import Delivery, Sender, Slot
 from msfs_fuse.fuse import procfs
-from msfs_fuse.fuse.permissions import Credentials
+from msfs_fuse.fuse.permissions import ANYBODY, Credentials
 from msfs_fuse.fuse.replies import Replies
 
 
@@ -49,7 +49,8 @@ class Exchange:
         assert address.host is not None
         route = self._router.route(address.host)
         if route is None:
-            if fold(address.host) == fold(self._mail.host):
+            name = address.host
+            if fold(name) == fold(self._mail.host) or self._router.is_this_host(name):
                 return None
             raise SlotError(errno.EHOSTUNREACH)
         capacity = route.capacity(address.path)
@@ -92,9 +93,26 @@ class Exchange:
         Args:
             sent_at: by the sender's clock, in nanoseconds since the epoch.
         """
-        delivery = self._mail.deliver(path, data, sender, time.time_ns(), sent_at=sent_at)
+        accepts = _takes_from_network
+        if fold(sender.host) == fold(self._mail.host) or self._router.is_this_host(sender.host):
+            accepts = _takes_from_anybody  # another mount of this host: a local process wrote it
+        now = time.time_ns()
+        delivery = self._mail.deliver(path, data, sender, now, sent_at=sent_at, accepts=accepts)
         self._take(delivery)
         return len(delivery.slots), delivery.refused
 
+    def has_slot(self, path: tuple[str, ...]) -> bool:
+        """Whether a message from the network to that name would reach a slot."""
+        return bool(self._mail.tree.matching(path))
+
     def _take(self, delivery: Delivery) -> None:
         self._replies.settle(delivery.answers, delivery.slots)
+
+
+def _takes_from_network(slot: Slot) -> bool:
+    return slot.network
+
+
+def _takes_from_anybody(slot: Slot) -> bool:
+    """Whether any user of this host may write there: who did is not known."""
+    return slot.network and ANYBODY.may_reach_and_write(slot)

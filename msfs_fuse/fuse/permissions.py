@@ -54,3 +54,7 @@ class Credentials(NamedTuple):
         else:
             shift = 0
         return not wanted & ~(node.mode >> shift)
+
+
+# A user who owns nothing and is in no group: (uid_t) -1 is nobody's.
+ANYBODY = Credentials(-1, frozenset())

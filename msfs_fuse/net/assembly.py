@@ -1,56 +1,68 @@
 """From settings to the way to other hosts."""
 
+import socket
 import time
 
+from msfs_fuse.core.names import fold
 from msfs_fuse.core.network import Router, Routers
-from msfs_fuse.net.domain import Domain
-from msfs_fuse.net.keyring import Keyring, load_keyring
+from msfs_fuse.net.member import Member
 from msfs_fuse.net.private_file import SecretError
-from msfs_fuse.net.router import DomainRouter, Member
+from msfs_fuse.net.router import DomainRouter
 from msfs_fuse.net.settings import DomainSettings, NetworkSettings
 from msfs_fuse.net.transport import Transport
+from msfs_fuse.net.trust.identity import Identity, load_identity
 
 
 class NetworkError(Exception):
     """A network that cannot be used as it is configured; the message says why, for people."""
 
 
-def make_router(settings: NetworkSettings, host: str) -> Router:
-    """The way to other hosts.
+def make_router(settings: NetworkSettings, host: str | None) -> tuple[Router, str | None]:
+    """The way to other hosts, and the name of this one.
 
     Args:
-        host: what other hosts call this one.
+        host: what this host is to be called; None for what its certificate says, or its host name.
 
     Raises:
-        NetworkError: a key, password, certificate, library or the name of the host cannot be used.
+        NetworkError: a key, password or certificate cannot be used, or proves another name.
     """
-    members = []
-    for each in settings.domains:
-        transports, keyring = load(each, host)
-        try:
-            domain = Domain(each.name, host, keyring, time.time_ns() // 1_000_000)
-        except ValueError as error:
-            raise NetworkError(f"domain {each.name}: {error}") from None
-        members.append(Member(domain, transports))
-    routers: list[Router] = [DomainRouter(host, members)] if members else []
+    members = [_member(domain, host) for domain in settings.domains]
+    domains = [fold(each.name) for each in members]
+    for domain in domains:
+        if domains.count(domain) > 1:
+            raise NetworkError(f"domain {domain} is there twice")
+    name = host if host is not None or not members else members[0].host
+    routers: list[Router] = [DomainRouter(members)] if members else []
     if settings.netbios is not None:
         from msfs_fuse.net.netbios.router import NetbiosRouter
 
+        own = name or socket.gethostname().partition(".")[0]
         try:
-            routers.append(NetbiosRouter(host, settings.netbios, beside_domains=bool(members)))
+            routers.append(NetbiosRouter(own, settings.netbios, beside_domains=bool(members)))
         except ValueError as error:
             raise NetworkError(f"netbios: {error}") from None
-    return Routers(*routers)
+    return Routers(*routers), name
 
 
-def load(settings: DomainSettings, host: str) -> tuple[list[Transport], Keyring]:
+def load(settings: DomainSettings) -> tuple[Identity, list[Transport]]:
     """What a domain needs, with all files read that its settings name. Nothing is opened to others.
 
     Raises:
         NetworkError: something of it cannot be used.
     """
     try:
-        transports = [each.make(settings.name, host) for each in settings.transports]
-        return transports, load_keyring(settings.keyring)
+        identity = load_identity(settings.member, settings.name, time.time())
+        return identity, [each.make(identity) for each in settings.transports]
     except (SecretError, ImportError) as error:
-        raise NetworkError(f"domain {settings.name}: {error}") from None
+        about = "" if settings.name is None else f"domain {settings.name}: "
+        raise NetworkError(f"{about}{error}") from None
+
+
+def _member(settings: DomainSettings, host: str | None) -> Member:
+    identity, transports = load(settings)
+    if host is not None and fold(host) != fold(identity.host):
+        raise NetworkError(
+            f"domain {identity.domain}: {settings.member} is that of {identity.host}, and this "
+            f"host is to be called {host} (leave the name out, or admit {host})"
+        )
+    return Member(identity, transports, says_hello=settings.presence == "all")

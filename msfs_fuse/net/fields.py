@@ -6,6 +6,7 @@ from msgspec import Struct
 
 if TYPE_CHECKING:
     from msfs_fuse.net.transport import Transport
+    from msfs_fuse.net.trust.identity import Identity
 
 
 class FilePath(str):
@@ -39,8 +40,11 @@ class TransportSettings(Struct, frozen=True, kw_only=True):
 
     schemes: ClassVar[tuple[str, ...]] = ()
 
-    def make(self, domain: str, host: str) -> "Transport":
-        """The transport of that domain on this host.
+    def make(self, identity: "Identity") -> "Transport":
+        """The transport of a domain on this host.
+
+        Args:
+            identity: of this host in the domain.
 
         Raises:
             SecretError: a file with a secret cannot be used.

@@ -1,19 +1,13 @@
 """A network in memory: the same promises as the real transports, for tests and for trying out."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Iterable
 
 import trio
 
 from msfs_fuse.core.metrics import Metric, metrics_of
-from msfs_fuse.net.transport import (
-    METRICS_PREFIX,
-    QueueFull,
-    Receiver,
-    SendCounts,
-    Transport,
-    Unreachable,
-)
-from msfs_fuse.net.ways import Ways
+from msfs_fuse.net.transport import METRICS_PREFIX, QueueFull, Receiver, SendCounts, Transport
+from msfs_fuse.net.trust.bodies import SEEN_SIZE
+from msfs_fuse.net.trust.mounts import Way
 
 
 class Wire:
@@ -34,52 +28,43 @@ class Wire:
         return transport
 
 
+def _seen(address: str) -> bytes:
+    return address.encode()[:SEEN_SIZE].rjust(SEEN_SIZE, b"\0")
+
+
 class MemoryTransport(Transport):
     """One end of a wire. Datagrams that nobody has taken yet fill its queue, up to its size."""
 
     def __init__(self, wire: Wire, address: str, queue_size: int) -> None:
         self._wire = wire
         self._address = address
-        self._ways = Ways[str]()
         self._counts = SendCounts()
-        self._in: trio.MemorySendChannel[tuple[bytes, str]]
+        self._in: trio.MemorySendChannel[tuple[bytes, str, bool]]
         self._in, self._out = trio.open_memory_channel(queue_size)
 
-    def reaches(self, host: str) -> bool:
-        return bool(self._ways.to(host))
+    def send(self, way: Way, datagram: bytes) -> None:
+        if not self._send(str(way.address), datagram, False):
+            raise QueueFull
 
-    def send_to_host(self, host: str, datagram: bytes) -> None:
-        addresses = set(self._ways.to(host))
-        if not addresses:
-            raise Unreachable(host)
-        for address in addresses:
-            self._send(address, datagram)
+    def send_to_domain(self, datagram: bytes, beyond: Collection[Way] = ()) -> None:
+        sent = [self._send(address, datagram, True) for address in self._wire.transports]
+        if not any(sent):
+            raise QueueFull
 
-    def send_to_domain(self, datagram: bytes) -> None:
-        for address in self._wire.transports:
-            self._send(address, datagram)
-
-    def _send(self, address: str, datagram: bytes) -> None:
+    def _send(self, address: str, datagram: bytes, by_group: bool) -> bool:
         other = self._wire.transports.get(address)
         if other is None or not self._wire.is_up:
-            return  # lost
+            return True  # lost
         try:
-            other._in.send_nowait((datagram, self._address))
+            other._in.send_nowait((datagram, self._address, by_group))
         except trio.WouldBlock:
             self._counts.send_queue_full += 1
-            raise QueueFull from None
+            return False
         self._counts.sent += 1
+        return True
 
-    def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
-        is_new = epoch not in self._ways
-        self._ways.add(host, epoch, str(source))
-        return is_new
-
-    def knows(self, epoch: bytes) -> bool:
-        return epoch in self._ways
-
-    def forget(self, epoch: bytes) -> None:
-        self._ways.remove(epoch)
+    def is_ours(self, seen: bytes) -> bool:
+        return seen == _seen(self._address)
 
     def metrics(self) -> Iterable[Metric]:
         return metrics_of(self._counts, METRICS_PREFIX)
@@ -89,7 +74,8 @@ class MemoryTransport(Transport):
     ) -> None:
         task_status.started()
         try:
-            async for datagram, source in self._out:
-                receiver.received(self, datagram, source)
+            async for datagram, source, by_group in self._out:
+                way = Way(self, source, _seen(source))
+                receiver.received(datagram, way, by_group=by_group)
         finally:
             del self._wire.transports[self._address]

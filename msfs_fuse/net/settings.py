@@ -19,13 +19,16 @@ class DomainSettings:
     """A domain that this host is a member of.
 
     Attributes:
-        keyring: absolute path of the file with its keys.
+        name: None for that of the authority in the member file.
+        member: absolute path of the member file.
         transports: all that carry its messages.
+        presence: `all`, where every member knows every other, or `asked`.
     """
 
-    name: str
-    keyring: str
+    name: str | None
+    member: str
     transports: tuple[TransportSettings, ...] = (UdpSettings(),)
+    presence: str = "all"
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,6 @@
 """What carries sealed datagrams. It neither opens them nor knows what is in them."""
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -8,6 +8,8 @@ import trio
 
 from msfs_fuse.core.metrics import Metric, counter
 from msfs_fuse.core.network import Link
+from msfs_fuse.net.trust.keys import Keys
+from msfs_fuse.net.trust.mounts import Way
 
 METRICS_PREFIX = "network_"
 
@@ -20,31 +22,23 @@ class SendCounts:
     send_queue_full: int = counter("Datagrams refused for a full send queue.")
 
 
-class Unreachable(Exception):
-    """The transport knows no way to that host."""
-
-
 class QueueFull(Exception):
-    """The transport has not got rid of what it was given before."""
+    """The transport has not got rid of what it was given before: nobody gets this one."""
+
+
+class Unreachable(Exception):
+    """There is no link or route to that address now: nobody gets this one."""
 
 
 class Receiver(Protocol):
     """Who gets what a transport brings. Every method returns at once."""
 
-    def received(
-        self,
-        transport: "Transport",
-        datagram: bytes,
-        source: Hashable,
-        *,
-        sender: str | None = None,
-        stored: bool = False,
-    ) -> bool:
-        """A datagram has come from `source`, which str() shows to people.
+    def received(self, datagram: bytes, way: Way, *, by_group: bool = False) -> bool:
+        """A datagram has come.
 
         Args:
-            sender: the only host that it can be from, where the transport can tell.
-            stored: it was kept for those who come later; see Replays.accept().
+            way: where it came from; its carrier is the transport.
+            by_group: it was sent to all.
 
         Returns:
             Whether a member sent it, as far as is known. Where there are many that none did, a
@@ -54,8 +48,8 @@ class Receiver(Protocol):
     def changed(self) -> None:
         """The transport may reach others than before: say HELLO again."""
 
-    def lost(self, transport: "Transport", epoch: bytes) -> None:
-        """That member is not there any more, by this transport at least."""
+    def lost(self, way: Way) -> None:
+        """Who uses that way is gone, as the transport was told."""
 
 
 class Transport(Protocol):
@@ -64,44 +58,55 @@ class Transport(Protocol):
     One transport serves one domain. All but run() return at once.
     """
 
-    def reaches(self, host: str) -> bool:
-        """Whether send_to_host() has a way to it. ASCII case does not matter."""
-
-    def send_to_host(self, host: str, datagram: bytes) -> None:
-        """Send to every mount of that host.
+    def send(self, way: Way, datagram: bytes) -> None:
+        """Send by a way that this transport has made.
 
         Raises:
-            Unreachable: there is no such host, as far as is known.
-            QueueFull: nothing was sent.
+            QueueFull: it was not sent, for want of room.
+            Unreachable: it was not sent.
         """
 
-    def send_to_domain(self, datagram: bytes) -> None:
+    def send_to_domain(self, datagram: bytes, beyond: Collection[Way] = ()) -> None:
         """Send to every other member. Some transports bring it back to its sender as well.
 
+        Args:
+            beyond: ways of this transport to members that do not hear what is sent to all.
+
         Raises:
-            QueueFull: it was not sent to all.
+            QueueFull: it was sent to nobody.
         """
 
     def announce(self, datagram: bytes) -> None:
         """Send a HELLO to every other member, and to those who come later if that can be done.
 
         Raises:
-            QueueFull: it was not sent to all.
+            QueueFull: it was sent to nobody.
         """
         self.send_to_domain(datagram)
 
-    def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
-        """An authentic datagram of that member came from there: this is the way to it.
+    def ask(self, host: str, datagram: bytes) -> None:
+        """Send a question to a host to which no way is known.
 
-        Returns:
-            Whether the member may not know us yet, so that a HELLO to it is due.
+        Raises:
+            QueueFull: it was sent to nobody.
         """
+        self.send_to_domain(datagram)
 
-    def knows(self, epoch: bytes) -> bool:
-        """Whether there is a way to that member."""
+    def ways_of_peer(self, name: str) -> Collection[Way]:
+        """Ways to a static peer that is listed by this name or address."""
+        return ()
 
-    def forget(self, epoch: bytes) -> None:
-        """That member is gone."""
+    def is_ours(self, seen: bytes) -> bool:
+        """Whether that is an address of this transport, as `Way.seen` has it."""
+        return False
+
+    def is_up(self) -> bool:
+        """Whether it has the connection that it needs, if it needs one."""
+        return True
+
+    def use(self, keys: Keys) -> None:
+        """The domain has these keys from now on."""
+        return
 
     def reload(self) -> None:
         """Read the files with its secrets again; log what cannot be used, and do without it."""

@@ -17,12 +17,12 @@ from pathlib import Path
 import trio
 
 from msfs_fuse.core.slot import Sender
-from msfs_fuse.net.domain import Domain
-from msfs_fuse.net.keyring import load_keyring
+from msfs_fuse.net.member import Member
 from msfs_fuse.net.mqtt.dial import Login
 from msfs_fuse.net.mqtt.settings import BrokerSettings
 from msfs_fuse.net.mqtt.transport import MqttTransport
-from msfs_fuse.net.router import DomainRouter, Member
+from msfs_fuse.net.router import DomainRouter
+from msfs_fuse.net.trust.identity import load_identity
 
 DOMAIN = "bench"
 SENDER = Sender("", 0, 0)
@@ -40,16 +40,15 @@ def memory() -> int:
 class Crowd:
     """Hosts of one process."""
 
-    def __init__(self, first: int, count: int, url: str, keyring: str) -> None:
-        keys = load_keyring(keyring)
+    def __init__(self, first: int, count: int, url: str, domain: str) -> None:
         broker = BrokerSettings(url=url, keepalive=60.0, connect_timeout=30.0)
         self._empty = memory()
         self.routers = []
         for number in range(first, first + count):
             name = f"host{number}"
             transport = MqttTransport(DOMAIN, name, broker, Login(None, None, None))
-            domain = Domain(DOMAIN, name, keys, time.time_ns() // 1_000_000)
-            self.routers.append(DomainRouter(name, [Member(domain, [transport])]))
+            identity = load_identity(f"{domain}/{name}.member", None, time.time())
+            self.routers.append(DomainRouter([Member(identity, [transport])]))
         self._got: dict[bytes, int] = {}
         self._receivers = count - (first == 0)  # a domain's message does not come back
 
@@ -66,7 +65,7 @@ class Crowd:
         async with trio.open_nursery() as nursery:
             for router in self.routers:
                 start = time.monotonic()
-                await nursery.start(router.run, self.deliver)
+                await router.start(nursery, self.deliver, lambda path: True)
                 while not router.links()[0].is_up:
                     await trio.sleep(0.001)
                 say(joined=time.monotonic() - start)
@@ -109,8 +108,8 @@ class Crowd:
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["host", first, count, url, keyring]:
-            trio.run(Crowd(int(first), int(count), url, keyring).run)
+        case ["host", first, count, url, domain]:
+            trio.run(Crowd(int(first), int(count), url, domain).run)
         case _:
             sys.exit(__doc__)
 

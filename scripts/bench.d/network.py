@@ -39,8 +39,8 @@ class Lan:
     def __init__(self, lab: Lab, stack: contextlib.ExitStack) -> None:
         self.lab, self.stack = lab, stack
         self.hosts: list[Host] = []
-        self.keyring = lab.directory("keys") / "keyring"
-        lab.run([lab.msfs, "keygen", self.keyring])
+        self.domain = lab.directory("keys") / DOMAIN
+        lab.run([lab.msfs, "domain", "create", self.domain])
         self.switch = self._namespace("switch")
         self._ip(self.switch, "link add bridge type bridge mcast_snooping 0")
         self._ip(self.switch, "link set bridge up")
@@ -73,7 +73,8 @@ class Lan:
         self._ip(namespace, f"address add {address}/24 dev eth0")
         self._ip(namespace, "link set lo up")
         self._ip(namespace, "link set eth0 up")
-        options = f"allow_other,host=host{number},domain={DOMAIN},keyring={self.keyring}"
+        self.lab.run([self.lab.msfs, "domain", "admit", self.domain, f"host{number}"])
+        options = f"allow_other,member={self.domain}/host{number}.member"
         # Two hosts do not share a core, and the two ends of an echo do not either.
         core = self.lab.server_core if self.hosts else self.lab.client_core
         daemon: Command = [self.lab.msfs, "mount", "-f", "--config", "/dev/null", "-o", options]
@@ -113,7 +114,7 @@ class Network:
             target, slot = writer.mount.path / "@host2/bench", reader.mount.path / "bench"
             echo = self._echo(stack, writer, reader)
             tables = [self._latency(target, slot, echo), self._throughput(target, slot)]
-            return [*tables, self._broadcast(lan), self._by_broker(stack, lan.keyring)]
+            return [*tables, self._broadcast(lan), self._by_broker(stack, lan.domain)]
 
     def _hop(self, *words: str | Path, inside: Command = ()) -> Sample:
         result: Sample = json.loads(self.lab.client(*inside, *HOP, *words))
@@ -147,7 +148,7 @@ class Network:
         )
         return table
 
-    def _by_broker(self, stack: contextlib.ExitStack, keyring: Path) -> Table:
+    def _by_broker(self, stack: contextlib.ExitStack, domain: Path) -> Table:
         """The same by a mosquitto, from one mount to another on this host."""
         port = self.rivals.mosquitto().port
         directory = self.lab.directory("mqtt")
@@ -155,7 +156,7 @@ class Network:
         for number, core in ((1, self.lab.client_core), (2, self.lab.server_core)):
             config = directory / f"host{number}.toml"
             config.write_text(
-                f'host = "host{number}"\n[domain.{DOMAIN}]\nkeyring = "{keyring}"\n'
+                f'[domain.{DOMAIN}]\nmember = "{domain}/host{number}.member"\n'
                 f'transport = ["mqtt://127.0.0.1:{port}"]\n'
             )
             command: Command = [

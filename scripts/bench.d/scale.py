@@ -30,19 +30,21 @@ class Scale:
 
     def tables(self) -> list[Table]:
         broker = self.rivals.mosquitto()
-        keyring = self.lab.directory("keys") / "keyring"
-        self.lab.run([self.lab.msfs, "keygen", keyring])
+        domain = self.lab.directory("keys") / "bench"
+        self.lab.run([self.lab.msfs, "domain", "create", domain])
+        names = [f"host{number}" for number in range(self.hosts)]
+        self.lab.run([self.lab.msfs, "domain", "admit", domain, *names])
         with contextlib.ExitStack() as stack:
             crowd = [
-                self._start(stack, first, f"mqtt://127.0.0.1:{broker.port}", keyring)
+                self._start(stack, first, f"mqtt://127.0.0.1:{broker.port}", domain)
                 for first in range(0, self.hosts, self.hosts // PROCESSES)
             ]
             joined = self._join(crowd)
             return [self._measure(crowd, joined, broker.process.pid)]
 
-    def _start(self, stack: contextlib.ExitStack, first: int, url: str, keyring: Path) -> Dialogue:
+    def _start(self, stack: contextlib.ExitStack, first: int, url: str, domain: Path) -> Dialogue:
         command = [sys.executable, HERE / "crowd.py", "host", str(first)]
-        command += [str(self.hosts // PROCESSES), url, keyring]
+        command += [str(self.hosts // PROCESSES), url, domain]
         process = subprocess.Popen(
             [str(word) for word in command],
             stdin=subprocess.PIPE,

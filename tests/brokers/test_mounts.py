@@ -21,7 +21,6 @@ from tests.support.network import (
     Host,
     Lan,
     ip,
-    make_keyring,
     metric,
     sees,
     served,
@@ -45,9 +44,7 @@ def mounted(
     directory: Path, *urls: str, names: tuple[str, ...] = ("ada", "bob"), options: str = ""
 ) -> Iterator[list[Mount]]:
     """Mounts of these hosts, that see each other by way of the brokers."""
-    if not (directory / "corp.keys").exists():
-        make_keyring(directory / "corp.keys")
-    text = '[domain.corp]\nkeyring = "corp.keys"\n'
+    text = "[domain.corp]\n"
     for url in urls:
         text += f'[[domain.corp.transport]]\nurl = "{url}"\n{options}\n'
     with contextlib.ExitStack() as stack:
@@ -115,12 +112,11 @@ def test_a_password_is_read_again_at_sighup(tmp_path: Path) -> None:
     secret = tmp_path / "secret"
     secret.touch(0o600)
     secret.write_text("wrong\n")
-    make_keyring(tmp_path / "corp.keys")
     host = LocalHost("ada", 0, "", tmp_path)
     settings = (f"password_file {passwords}", "allow_anonymous false")
     with mosquitto(tmp_path / "broker", *settings) as broker:
         way = f'{{ url = "{broker.url}", user = "ada", password_file = "secret" }}'
-        config = host.configure(f'[domain.corp]\nkeyring = "corp.keys"\ntransport = [{way}]')
+        config = host.configure(f"[domain.corp]\ntransport = [{way}]")
         with host.mounted(config=config, allow_log="away") as ada:
             wait_until(lambda: links(ada) == ["away: the broker refused the login"])
             secret.write_text("right\n")
@@ -145,7 +141,6 @@ def test_who_is_killed_is_missed_at_once_and_who_leaves_too(tmp_path: Path) -> N
 def test_udp_and_a_broker_deliver_once() -> None:
     with tempfile.TemporaryDirectory() as path:
         directory = Path(path)
-        make_keyring(directory / "corp.keys")
         lan = Lan(directory)
         try:
             hosts = [lan.add(name) for name in ("ada", "bob")]
@@ -154,10 +149,7 @@ def test_udp_and_a_broker_deliver_once() -> None:
                 mosquitto(directory / "broker", scheme="mqtt+unix") as broker,
                 contextlib.ExitStack() as stack,
             ):
-                text = (
-                    '[domain.corp]\nkeyring = "corp.keys"\n'
-                    f'transport = ["udp://", "{broker.url}"]\n'
-                )
+                text = f'[domain.corp]\ntransport = ["udp://", "{broker.url}"]\n'
                 ada, bob = (
                     stack.enter_context(host.mounted(config=host.configure(text))) for host in hosts
                 )
@@ -169,7 +161,7 @@ def test_udp_and_a_broker_deliver_once() -> None:
                     write(ada, "@bob/slot", b"%d" % number)
                     write(ada, "@corp/slot", b"all %d" % number)
                 assert len(settle(slot, 100)) == 100
-                assert metric(bob, "dropped", reason="replayed") - before >= 90
+                assert metric(bob, "dropped", reason="replayed") - before >= 45
                 ip("-n", hosts[0].namespace, "link", "set", "eth0", "down")
                 write(ada, "@bob/slot", b"by the broker")
                 assert settle(slot, 1) == [b"by the broker"]
@@ -190,7 +182,7 @@ def test_a_node_of_a_cluster_is_killed_and_traffic_goes_on(tmp_path: Path) -> No
         def goes_by_both() -> bool:
             """Each of ada's two connections leads to both of bob's."""
             before = metric(bob, "dropped", reason="replayed")
-            write(ada, "@bob/slot", b"probe")
+            write(ada, "@corp/slot", b"probe")
             assert settle(slot, 1) == [b"probe"]
             return metric(bob, "dropped", reason="replayed") - before >= 3
 
@@ -269,11 +261,9 @@ def test_unmounting_does_not_wait_for_a_broker_that_hangs(tmp_path: Path) -> Non
 
 
 def test_what_a_broker_needs_and_has_not_is_one_line(tmp_path: Path) -> None:
-    make_keyring(tmp_path / "corp.keys")
     host = LocalHost("ada", 0, "", tmp_path)
     config = host.configure(
-        '[domain.corp]\nkeyring = "corp.keys"\n'
-        'transport = [{ url = "mqtts://a", user = "me", password_file = "none" }]\n'
+        '[domain.corp]\ntransport = [{ url = "mqtts://a", user = "me", password_file = "none" }]\n'
     )
     (tmp_path / "mnt").mkdir()
     done = subprocess.run(

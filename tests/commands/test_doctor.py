@@ -1,6 +1,5 @@
 """`msfs doctor`: what it finds."""
 
-import ctypes
 import json
 import os
 import socket
@@ -14,6 +13,7 @@ import pytest
 from msfs_fuse.errors import Exit
 from tests.conftest import Mount, MountFactory
 from tests.support.command import MSFS, TIMEOUT, only_with_mounts
+from tests.support.network import admitted
 from tests.support.processes import is_root, line_of, started, wait_until
 
 pytestmark = pytest.mark.skipif(not is_root(), reason="needs a mount namespace")
@@ -172,14 +172,14 @@ def test_an_extension_that_is_not_there() -> None:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Path:
-    """One domain with a keyring and a port that is free."""
-    subprocess.run([*MSFS, "keygen", tmp_path / "keys"], check=True, stdout=subprocess.DEVNULL)
+    """One domain with a member file and a port that is free."""
+    admitted(tmp_path / "corp", "ada")
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     path = tmp_path / "msfs.toml"
     path.write_text(
-        f'[domain.corp]\nkeyring = "keys"\nport = {port}\nmulticast = false\npeers = []\n'
+        f'[domain.corp]\nmember = "corp/ada.member"\nport = {port}\nmulticast = false\npeers = []\n'
     )
     return path
 
@@ -191,7 +191,7 @@ def port_of(config: Path) -> int:
 def test_a_domain_that_can_be_used(config: Path) -> None:
     code, checks = doctor(config=config)
     assert state_of(checks, "configuration") == ["ok"]
-    assert state_of(checks, "keyring") == ["ok"]
+    assert state_of(checks, "member") == ["ok"]
     assert state_of(checks, "port") == ["ok"]
     assert message_of(checks, "port") == f"UDP port {port_of(config)} is free"
     assert code == Exit.OK
@@ -202,24 +202,24 @@ def test_a_configuration_that_makes_no_sense(config: Path) -> None:
     code, checks = doctor(config=config)
     assert state_of(checks, "configuration") == ["fail"]
     assert message_of(checks, "configuration").startswith(f"{config}:2: unknown key 'nonsense'")
-    assert state_of(checks, "clock") == []
+    assert state_of(checks, "member") == []
     assert code == Exit.FAILED
 
 
-def test_a_keyring_that_others_can_read(config: Path) -> None:
-    keys = config.with_name("keys")
+def test_a_member_file_that_others_can_read(config: Path) -> None:
+    keys = config.parent / "corp/ada.member"
     keys.chmod(0o644)
     code, checks = doctor(config=config)
-    assert state_of(checks, "keyring") == ["fail"]
-    assert f"chmod 600 {keys}" in message_of(checks, "keyring")
+    assert state_of(checks, "member") == ["fail"]
+    assert f"chmod 600 {keys}" in message_of(checks, "member")
     assert code == Exit.FAILED
 
 
-def test_a_keyring_that_is_missing(config: Path) -> None:
-    config.with_name("keys").unlink()
+def test_a_member_file_that_is_missing(config: Path) -> None:
+    (config.parent / "corp/ada.member").unlink()
     code, checks = doctor(config=config)
-    assert state_of(checks, "keyring") == ["fail"]
-    assert message_of(checks, "keyring").startswith("domain corp: keyring")
+    assert state_of(checks, "member") == ["fail"]
+    assert message_of(checks, "member").startswith("domain corp: ")
     assert code == Exit.FAILED
 
 
@@ -229,7 +229,7 @@ def test_a_password_file_that_is_missing(config: Path) -> None:
         + 'transport = [{ url = "mqtt://h", user = "me", password_file = "secret" }]\n'
     )
     _, checks = doctor(config=config)
-    assert "password_file" in message_of(checks, "keyring")
+    assert "password_file" in message_of(checks, "member")
     assert state_of(checks, "port") == []
 
 
@@ -260,13 +260,6 @@ def test_a_port_that_is_a_mounts_own(config: Path, mount_with: MountFactory) -> 
     assert message_of(checks, "port") == f"UDP port {port_of(config)} is that of a mount"
     assert state_of(checks, "port") == ["ok"]
     assert code == Exit.OK
-
-
-def test_the_clock(config: Path) -> None:
-    is_off = ctypes.CDLL(None).adjtimex(ctypes.create_string_buffer(1024)) == 5
-    _, checks = doctor(config=config)
-    assert state_of(checks, "clock") == ["warn" if is_off else "ok"]
-    assert ("timedatectl set-ntp true" in message_of(checks, "clock")) is is_off
 
 
 # ---- fstab ----

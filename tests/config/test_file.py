@@ -11,25 +11,25 @@ from msfs_fuse.config.file import Configuration, read_configuration, read_settin
 from msfs_fuse.config.options import parse_options, split_options
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.net.fields import FilePath
-from msfs_fuse.net.keyring import load_keyring
 from msfs_fuse.net.mqtt.settings import BrokerAddress, BrokerSettings
 from msfs_fuse.net.settings import DomainSettings, NetworkSettings
 from msfs_fuse.net.udp.settings import UdpSettings
 from tests.support.broker import Authority
+from tests.support.network import admitted
 from tests.support.processes import msfs
 
 GOOD = """\
 host = "build7"
 
 [domain.corp]
-keyring = "corp.keys"
+member = "corp/build7.member"
 port = 4425
 peers = ["build8", "10.0.0.9:4425", "[fd00::9]:1"]
 interfaces = ["eth0"]
 multicast = false
 
 [domain.lab]
-keyring = "/keys/lab"
+member = "/keys/lab"
 """
 
 
@@ -59,7 +59,7 @@ def test_all_that_it_can_say(tmp_path: Path) -> None:
         interfaces=("eth0",),
         multicast=False,
     )
-    corp = DomainSettings("corp", str(tmp_path / "corp.keys"), (udp,))
+    corp = DomainSettings("corp", str(tmp_path / "corp/build7.member"), (udp,))
     lab = DomainSettings("lab", "/keys/lab", (UdpSettings(),))
     configuration = read_configuration(configure(tmp_path, GOOD))
     assert configuration == Configuration("build7", NetworkSettings((corp, lab)))
@@ -70,14 +70,14 @@ def test_an_empty_file_is_no_network(tmp_path: Path) -> None:
 
 
 def test_drop_ins_come_after_in_order(tmp_path: Path) -> None:
-    path = configure(tmp_path, '[domain.a]\nkeyring = "a"\n')
+    path = configure(tmp_path, '[domain.a]\nmember = "a"\n')
     for name in ("20-c", "10-b"):
-        configure(tmp_path, f'[domain.{name[3:]}]\nkeyring = "k"', f"msfs.toml.d/{name}.toml")
+        configure(tmp_path, f'[domain.{name[3:]}]\nmember = "k"', f"msfs.toml.d/{name}.toml")
     configure(tmp_path, "nonsense", "msfs.toml.d/ignored.txt")
     domains = domains_of(path)
     assert [domain.name for domain in domains] == ["a", "b", "c"]
-    assert domains[1].keyring == str(tmp_path / "msfs.toml.d/k")
-    bad = configure(tmp_path, '\n[domain.A]\nkeyring = "k"', "msfs.toml.d/30.toml")
+    assert domains[1].member == str(tmp_path / "msfs.toml.d/k")
+    bad = configure(tmp_path, '\n[domain.A]\nmember = "k"', "msfs.toml.d/30.toml")
     assert complaint(path) == f"{bad}:2: domain A is there already"
 
 
@@ -88,18 +88,18 @@ def test_drop_ins_come_after_in_order(tmp_path: Path) -> None:
         (GOOD + 'colour = "red"\n', 12, "unknown key 'colour'"),
         (GOOD.replace("port", "ports"), 5, "unknown key 'ports'"),
         ("\n\n[domian.x]\n", 3, "unknown key 'domian'"),
-        ('\n[domain."a b"]\nkeyring = "k"', 2, "'a b' is not a name"),
+        ('\n[domain."a b"]\nmember = "k"', 2, "'a b' is not a name"),
         ("domain = 3", 1, "domain has to be a table"),
         ("[domain]\nx = 3", 2, "domain.x has to be a table"),
-        ("\n[domain.x]\nport = 1", 2, "needs a keyring"),
-        ("[domain.x]\nkeyring = 1", 2, "needs a keyring"),
-        ("[domain.x]\nkeyring = 'k'\nport = 0", 3, "port has to be a number"),
-        ("[domain.x]\nkeyring = 'k'\nport = true", 3, "port has to be a number"),
-        ("[domain.x]\nkeyring = 'k'\npeers = 'a'", 3, "peers has to be a list"),
-        ("[domain.x]\nkeyring = 'k'\npeers = ['a:b']", 3, "peers: not HOST, HOST:PORT"),
-        ("[domain.x]\nkeyring = 'k'\nmulticast = 1", 3, "multicast has to be true or false"),
-        ("[domain.x]\nkeyring = 'k'\ninterfaces = [1]", 3, "interfaces has to be a list"),
-        ("[domain]\nx.keyring = 'k'\nx.port = 'p'", 3, "port has to be a number"),
+        ("[domain.x]\nmember = 1", 2, "member has to be the path of a file"),
+        ("[domain.x]\npresence = 'some'", 2, 'presence has to be "all" or "asked"'),
+        ("[domain.x]\nmember = 'k'\nport = 0", 3, "port has to be a number"),
+        ("[domain.x]\nmember = 'k'\nport = true", 3, "port has to be a number"),
+        ("[domain.x]\nmember = 'k'\npeers = 'a'", 3, "peers has to be a list"),
+        ("[domain.x]\nmember = 'k'\npeers = ['a:b']", 3, "peers: not HOST, HOST:PORT"),
+        ("[domain.x]\nmember = 'k'\nmulticast = 1", 3, "multicast has to be true or false"),
+        ("[domain.x]\nmember = 'k'\ninterfaces = [1]", 3, "interfaces has to be a list"),
+        ("[domain]\nx.member = 'k'\nx.port = 'p'", 3, "port has to be a number"),
         ("host = ''", 1, "'' is not a name"),
         ("host = 'a'\nport 3", 2, "Expected '='"),
         ("host = 'a'\n[domain", 2, ""),
@@ -114,7 +114,7 @@ def test_mistakes_have_their_line(tmp_path: Path, text: str, line: int, words: s
 
 MQTT = """\
 [domain.corp]
-keyring = "corp.keys"
+member = "corp/build7.member"
 transport = [
     "udp://",
     { url = "mqtts://broker.example", ca = "ca.pem", cert = "me.crt", key = "/keys/me" },
@@ -122,7 +122,7 @@ transport = [
 ]
 
 [domain.lab]
-keyring = "lab.keys"
+member = "lab.member"
 [[domain.lab.transport]]
 url = "mqtt+unix:///run/broker.sock"
 user = "build7"
@@ -190,7 +190,7 @@ def test_mistakes_in_transports_have_their_line(
 
 @pytest.mark.parametrize("value", ["[]", '"udp://"', "3"])
 def test_transport_is_a_list(tmp_path: Path, value: str) -> None:
-    path = configure(tmp_path, f"[domain.x]\nkeyring = 'k'\ntransport = {value}")
+    path = configure(tmp_path, f"[domain.x]\nmember = 'k'\ntransport = {value}")
     assert complaint(path).startswith(f"{path}:3: transport has to be a list")
 
 
@@ -202,17 +202,17 @@ def test_mount_options_make_the_primary_domain() -> None:
     lab = DomainSettings("lab", "/keys/lab")
     settings = parse_options(
         "/mnt",
-        split_options(["domain=corp,keyring=/keys/corp", "host=me"]),
+        split_options(["domain=corp,member=/keys/corp", "host=me"]),
         NetworkSettings((lab,)),
         host="you",
     )
     assert settings.host == "me"
     assert settings.network == NetworkSettings((DomainSettings("corp", "/keys/corp"), lab))
-    again = parse_options("/mnt", ["domain=LAB", "keyring=/other"], NetworkSettings((lab,)))
+    again = parse_options("/mnt", ["domain=LAB", "member=/other"], NetworkSettings((lab,)))
     assert again.network == NetworkSettings((DomainSettings("LAB", "/other"),))
 
 
-@pytest.mark.parametrize("words", ["domain=x", "keyring=x", "domain=a b,keyring=x", "host=a/b"])
+@pytest.mark.parametrize("words", ["domain=x", "domain=a b,member=x", "host=a/b"])
 def test_mount_options_that_make_no_sense(words: str) -> None:
     with pytest.raises(CommandError) as caught:
         parse_options("/mnt", split_options([words]))
@@ -238,7 +238,7 @@ def test_a_quote_that_is_not_closed() -> None:
 
 
 def test_paths_in_options_become_absolute() -> None:
-    assert split_options(["keyring=keys"]) == [f"keyring={os.getcwd()}/keys"]
+    assert split_options(["member=file"]) == [f"member={os.getcwd()}/file"]
 
 
 @pytest.mark.parametrize(
@@ -282,51 +282,19 @@ def test_mount_options_that_the_configuration_may_not_have(tmp_path: Path, optio
 # ---- commands ----
 
 
-def test_keygen_makes_and_changes_a_keyring(tmp_path: Path) -> None:
-    path = str(tmp_path / "corp.keys")
-    made = msfs("keygen", path)
-    first = load_keyring(path).keys[0]
-    assert made.stdout == f"key {first.fingerprint} sends and receives\n"
-    assert os.stat(path).st_mode & 0o777 == 0o600
-
-    assert msfs("keygen", "--add", path).returncode == Exit.OK
-    second = load_keyring(path).keys[1]
-    used = msfs("keygen", "--use", second.fingerprint, path)
-    assert used.stdout.splitlines() == [
-        f"key {second.fingerprint} sends and receives",
-        f"key {first.fingerprint} receives",
-    ]
-    assert msfs("keygen", "--remove", first.fingerprint, path).returncode == Exit.OK
-    assert load_keyring(path).keys == (second,)
-
-
-def test_keygen_refuses(tmp_path: Path) -> None:
-    path = str(tmp_path / "corp.keys")
-    assert "No such file" in msfs("keygen", "--add", path).stderr
-    msfs("keygen", path)
-    only = load_keyring(path).keys[0].fingerprint
-    for arguments, words in (
-        ([path], "it exists"),
-        (["--use", "00000000", path], "there is no key 00000000"),
-        (["--remove", only, path], "use another one first"),
-    ):
-        done = msfs("keygen", *arguments)
-        assert done.returncode == Exit.FAILED
-        assert words in done.stderr
-        assert done.stderr.count("\n") == 1
-        assert path in done.stderr
-    os.chmod(path, 0o640)
-    assert "chmod 600" in msfs("keygen", "--add", path).stderr
-
-
 def test_config_check(tmp_path: Path) -> None:
-    path = configure(tmp_path, GOOD.replace("/keys/lab", "corp.keys"))
+    path = configure(tmp_path, GOOD.replace("/keys/lab", "lab/build7.member"))
     assert "No such file" in msfs("config", "--check", "--config", path).stderr
-    msfs("keygen", tmp_path / "corp.keys")
+    member = admitted(tmp_path / "corp", "build7")
+    admitted(tmp_path / "lab", "build7")
     done = msfs("config", "--check", "--config", path)
     assert done.returncode == Exit.OK, done.stderr
-    assert f"domain corp: UDP port 4425, {tmp_path}/corp.keys" in done.stdout
-    (tmp_path / "corp.keys").chmod(0o644)
+    assert f"domain corp: host build7, UDP port 4425, {member}" in done.stdout
+    assert "sends and receives" in done.stdout
+    assert "warning" not in done.stdout
+    same = configure(tmp_path, Path(path).read_text() + "port = 4425\n", "same.toml")
+    assert "both want UDP port 4425" in msfs("config", "--check", "--config", same).stdout
+    member.chmod(0o644)
     assert "chmod 600" in msfs("config", "--check", "--config", path).stderr
     bad = configure(tmp_path, "x = 1", "bad.toml")
     done = msfs("config", "--check", "--config", bad)
@@ -336,17 +304,23 @@ def test_config_check(tmp_path: Path) -> None:
     )
 
 
+def test_config_check_warns_of_a_host_that_is_called_like_a_domain(tmp_path: Path) -> None:
+    admitted(tmp_path / "corp", "corp")
+    path = configure(tmp_path, '[domain.corp]\nmember = "corp/corp.member"')
+    assert "host corp is called like a domain" in msfs("config", "--check", "--config", path).stdout
+
+
 def test_config_check_looks_at_what_a_broker_needs(tmp_path: Path) -> None:
-    msfs("keygen", tmp_path / "corp.keys")
+    member = admitted(tmp_path / "corp", "build7")
 
     def check(options: str) -> str:
-        text = '[domain.corp]\nkeyring = "corp.keys"\n[[domain.corp.transport]]\n'
+        text = '[domain.corp]\nmember = "corp/build7.member"\n[[domain.corp.transport]]\n'
         done = msfs("config", "--check", "--config", configure(tmp_path, text + options))
         assert (done.returncode == Exit.OK) == (done.stderr == "")
         assert done.stderr.count("\n") <= 1
         return done.stdout or done.stderr
 
-    assert f"domain corp: mqtt://a, {tmp_path}/corp.keys\n" in check('url = "mqtt://a"')
+    assert f"domain corp: host build7, mqtt://a, {member}\n" in check('url = "mqtt://a"')
     login = 'url = "mqtt://a"\nuser = "me"\npassword_file = "secret"'
     assert f"password_file {tmp_path}/secret: No such file" in check(login)
     (tmp_path / "secret").touch(0o644)
@@ -354,33 +328,31 @@ def test_config_check_looks_at_what_a_broker_needs(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
     authority.issue("me")
     tls = 'url = "mqtts://a"\nca = "ca.pem"\ncert = "me.crt"\nkey = "me.key"'
-    assert "domain corp: mqtts://a" in check(tls)
+    assert "domain corp: host build7, mqtts://a" in check(tls)
     (tmp_path / "me.key").chmod(0o640)
     assert f"key {tmp_path}/me.key: group or others may use it" in check(tls)
     Authority(tmp_path, "other").issue("me")
     (tmp_path / "me.key").chmod(0o600)
-    assert "domain corp: mqtts://a" in check(tls)
+    assert "domain corp: host build7, mqtts://a" in check(tls)
     (tmp_path / "me.crt").write_text("nonsense")
     assert f"cert {tmp_path}/me.crt: TLS: " in check(tls)
     (tmp_path / "ca.pem").unlink()
     assert f"ca {tmp_path}/ca.pem: no such file" in check(tls)
 
 
-def test_mount_refuses_a_keyring_that_others_can_read(tmp_path: Path) -> None:
-    keyring = tmp_path / "corp.keys"
-    msfs("keygen", keyring)
-    keyring.chmod(0o644)
+def test_mount_refuses_a_member_file_that_others_can_read(tmp_path: Path) -> None:
+    member = admitted(tmp_path / "corp", "ada")
+    member.chmod(0o644)
     (tmp_path / "mnt").mkdir()
     for foreground in ([], ["-f"]):
-        done = msfs("mount", *foreground, "-o", f"domain=corp,keyring={keyring}", tmp_path / "mnt")
+        done = msfs("mount", *foreground, "-o", f"member={member}", tmp_path / "mnt")
         assert done.returncode == Exit.FAILED
-        assert done.stderr.startswith("msfs: domain corp: keyring ")
+        assert done.stderr.startswith(f"msfs: {member}: group or others may use it")
         assert not os.path.ismount(tmp_path / "mnt")
 
 
 def test_a_network_that_cannot_be_used_is_one_line(tmp_path: Path) -> None:
-    keyring = tmp_path / "corp.keys"
-    msfs("keygen", keyring)
+    member = admitted(tmp_path / "corp", "ada")
     (tmp_path / "mnt").mkdir()
     code = """
 import sys
@@ -396,7 +368,7 @@ main()
     done = subprocess.run(
         [
             *(sys.executable, "-c", code, "mount", "-f", "--config", "/dev/null"),
-            *("-o", f"domain=corp,keyring={keyring}", tmp_path / "mnt"),
+            *("-o", f"member={member}", tmp_path / "mnt"),
         ],
         capture_output=True,
         text=True,

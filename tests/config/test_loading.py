@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.network import admitted
+
 # What `msfs mount` does before it mounts.
 SCRIPT = """
 import sys
@@ -13,7 +15,7 @@ from msfs_fuse.config.file import read_settings
 from msfs_fuse.daemon.service import _make_router
 
 settings = read_settings("/mnt", sys.argv[2:], sys.argv[1])
-_make_router(settings, "host")
+_make_router(settings)
 print(*(name for name in sys.modules if name.startswith("msfs_fuse.net")))
 for name in ("cryptography", "paho", "msgspec"):
     assert name not in sys.modules or "msfs_fuse.net" in sys.modules, name
@@ -44,18 +46,15 @@ def test_without_a_domain_nothing_of_the_network(tmp_path: Path, text: str) -> N
 
 
 def test_with_a_domain_what_carries_it(tmp_path: Path) -> None:
-    keyring = tmp_path / "keys"
-    subprocess.run(
-        [sys.executable, "-m", "msfs_fuse", "keygen", keyring], check=True, capture_output=True
-    )
+    member = admitted(tmp_path / "corp", "ada")
     empty = tmp_path / "empty.toml"
     empty.write_text("")
-    by_udp = loaded(empty, "domain=corp", f"keyring={keyring}")
+    by_udp = loaded(empty, f"member={member}")
     assert {"net.router", "net.udp.transport"} <= by_udp
     assert "net.mqtt.transport" not in by_udp
 
     brokers = tmp_path / "brokers.toml"
-    brokers.write_text(f'[domain.corp]\nkeyring = "{keyring}"\ntransport = ["mqtt://127.0.0.1:1"]')
+    brokers.write_text(f'[domain.corp]\nmember = "{member}"\ntransport = ["mqtt://127.0.0.1:1"]')
     by_mqtt = loaded(brokers)
     assert {"net.router", "net.mqtt.transport"} <= by_mqtt
     assert "net.udp.transport" not in by_mqtt

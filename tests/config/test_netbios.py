@@ -88,7 +88,7 @@ def test_none_is_open_by_default(tmp_path: Path) -> None:
         (LEAST + "hosts = { 'no/name' = '10.0.0.9' }", 3, "not a NetBIOS name"),
         (LEAST + "slots = ['a']", 3, 'slots are for way = "own" or "nmbd"'),
         (LEAST + "port = 138", 3, "unknown key 'port'"),
-        (LEAST + "[domain.netbios]\nkeyring = 'k'", None, "no domain can be called netbios"),
+        (LEAST + "[domain.netbios]\nmember = 'k'", None, "no domain can be called netbios"),
     ],
 )
 def test_mistakes_have_their_line(

@@ -26,7 +26,7 @@ def given(name: str) -> list[str]:
     """What to write to have that option, and what it needs beside it."""
     option = next(each for each in OPTIONS if each.name == name)
     words = [name if option.value is None else f"{name}={VALUES[option.value]}"]
-    other = {"domain": "keyring", "keyring": "domain"}.get(name)
+    other = {"domain": "member"}.get(name)
     return words + ([f"{other}=x"] if other else [])
 
 

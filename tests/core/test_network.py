@@ -6,7 +6,16 @@ from typing import Any
 import trio
 
 from msfs_fuse.core.metrics import Metric
-from msfs_fuse.core.network import Deliver, HeardHost, Link, Nursery, Route, Router, Routers
+from msfs_fuse.core.network import (
+    Deliver,
+    HasSlot,
+    HeardHost,
+    Link,
+    Nursery,
+    Route,
+    Router,
+    Routers,
+)
 from msfs_fuse.core.slot import Sender
 
 
@@ -50,7 +59,7 @@ class OneNetwork(Router):
     def reload(self, settings: Any) -> None:
         self.told.append(settings)
 
-    async def start(self, nursery: Nursery, deliver: Deliver) -> None:
+    async def start(self, nursery: Nursery, deliver: Deliver, has_slot: HasSlot) -> None:
         async def run(*, task_status: trio.TaskStatus[None]) -> None:
             task_status.started()
             self.told.append(deliver)
@@ -75,7 +84,7 @@ async def test_none_is_a_host_by_itself() -> None:
     assert list(routers.metrics()) == []
     routers.reload(None)
     async with trio.open_nursery() as nursery:
-        await routers.start(nursery, nothing)
+        await routers.start(nursery, nothing, lambda path: True)
         assert not nursery.child_tasks
     routers.close()
 
@@ -104,7 +113,7 @@ async def test_all_start_reload_and_close() -> None:
     networks = [OneNetwork("corp"), OneNetwork("old")]
     routers = Routers(Routers(networks[0]), networks[1])
     async with trio.open_nursery() as nursery:
-        await routers.start(nursery, nothing)
+        await routers.start(nursery, nothing, lambda path: True)
         assert len(nursery.child_tasks) == 2
         routers.reload("settings")
         routers.close()

@@ -43,7 +43,7 @@ _UNKNOWN_KEYS = {
     "mount": "mount = { x = 1 }",
     "domain": "domain.d = { x = 1 }",
     "netbios": 'netbios = { interfaces = ["eth0"], x = 1 }',
-    "transport": 'domain.d = { keyring = "k", transport = [{ url = "mqtt://h", x = 1 }] }',
+    "transport": 'domain.d = { transport = [{ url = "mqtt://h", x = 1 }] }',
 }
 
 _ESCAPES = {
@@ -203,7 +203,7 @@ PRINTED = (
     "uid 0 says: water the plants\n",
     "msfs: nobody listens at /mnt/mailslot/todo (msfs listen todo)\nexit code 4\n",
     "cat: -: Connection timed out\n",
-    "key ... sends and receives\nhi\n",
+    "domain corp: keep corp where no host is\ncorp/build7.member\nhi\n",
 )
 
 

@@ -11,7 +11,7 @@ from tests.brokers.test_logins import ACL
 from tests.docs.test_manual import known_keys
 from tests.support.examples import CHECKOUT, blocks
 
-ONE_KEY_TOO_MANY = 'domain.d = { keyring = "k", transport = [{ url = "mqtt://h", x = 1 }] }'
+ONE_KEY_TOO_MANY = 'domain.d = { transport = [{ url = "mqtt://h", x = 1 }] }'
 
 _UNITS = {"": 1, "k": 1024, "m": 1024**2}
 

@@ -10,12 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from msfs_fuse.core.slot import Sender
-from msfs_fuse.net.datagram import Scope
-from msfs_fuse.net.domain import Domain
-from msfs_fuse.net.keyring import load_keyring
+from msfs_fuse.net.trust.keys import domain_context, parse_keys
+from msfs_fuse.net.trust.wire import Kind, pack_header, seal
 from tests.conftest import Mount
-from tests.support.network import Host, Lan, make_keyring, metric, read_all, sees, served, write
+from tests.support.network import Host, Lan, metric, read_all, sees, served, write
 from tests.support.processes import is_root, wait_until
 
 pytestmark = pytest.mark.skipif(not is_root(), reason="needs network namespaces")
@@ -75,23 +73,24 @@ def describe(values: list[float]) -> str:
 
 @pytest.mark.parametrize("kind", ["noise", "forged"])
 def test_a_flood_does_not_stop_local_use(host: Host, kind: str) -> None:
-    path = host.directory / "corp.keys"
-    make_keyring(path)
-    config = host.configure(f'[domain.corp]\nkeyring = "{path}"')
+    config = host.configure("[domain.corp]")
     with host.mounted(config=config) as mount:
         quiet = latencies(mount, 500)
-        other = Domain("corp", "mallory", load_keyring(str(path)), 0)
-        sealed = other.seal_message(
-            Scope.DOMAIN, "corp", ("local",), b"x" * 424, Sender("", 0, 0), time.time_ns() // 10**6
-        )
-        datagram = sealed if kind == "forged" else bytes(400)
+        # Masked with the domain's key, as a member could; and what anybody could send.
+        (key,) = parse_keys((host.directory / "corp/corp.key").read_text())
+        context = domain_context("corp")
+        header = pack_header(Kind.GROUP, bytes(8), 1)
+        cipher = key.group_cipher(context, b"mallory!")
+        sealed = seal(cipher, key.mask(context), header, bytes(4), b"x" * 424)
+        datagram = sealed if kind == "forged" else bytes(448)
         began = time.monotonic()
         with flooded(host, datagram, 3) as flood:
             during = latencies(mount, 500)
             output, _ = flood.communicate(timeout=20)
         seconds = time.monotonic() - began
         dropped = sum(
-            metric(mount, "dropped", reason=reason) for reason in ("version", "forged", "too_short")
+            metric(mount, "dropped", reason=reason)
+            for reason in ("unmasked", "forged", "malformed")
         )
         print(
             f"\n{kind}: {int(output) / seconds:.0f} datagrams/s sent, "
@@ -106,13 +105,11 @@ def test_a_flood_does_not_stop_local_use(host: Host, kind: str) -> None:
 
 def test_latency_between_hosts(host: Host) -> None:
     """Printed, not asserted: from the write on one mount to the read on another one."""
-    path = host.directory / "corp.keys"
-    make_keyring(path)
-    config = host.configure('[domain.corp]\nkeyring = "corp.keys"')
+    config = host.configure("[domain.corp]")
     far = Host("bob", 9, host.namespace, host.directory)  # another mount beside it, by loopback
     with (
         host.mounted(config=config) as ada,
-        far.mounted(config=far.configure('[domain.corp]\nkeyring = "corp.keys"')) as bob,
+        far.mounted(config=far.configure("[domain.corp]")) as bob,
         served(bob, "slot") as slot,
     ):
         wait_until(lambda: sees(ada, "bob") and sees(bob, "ada"))

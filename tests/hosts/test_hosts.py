@@ -12,13 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from msfs_fuse.net.keyring import Key
+from msfs_fuse.net.trust.authority import Authority
 from tests.conftest import Mount
 from tests.support.network import (
     Host,
     Lan,
     ip,
-    make_keyring,
     metric,
     poor_relay,
     sees,
@@ -55,21 +54,18 @@ def lan(tmp_path: Path) -> Iterator[Lan]:
 
 
 @contextlib.contextmanager
-def mounted(hosts: list[Host], domain: str, *, keys: str = "corp.keys") -> Iterator[list[Mount]]:
+def mounted(hosts: list[Host], domain: str) -> Iterator[list[Mount]]:
     """A mount on each host, all members of the domain `corp`, that see each other.
 
     Args:
         domain: what more the configuration says of it.
     """
-    path = hosts[0].directory / keys
-    if not path.exists():
-        make_keyring(path)
     with contextlib.ExitStack() as stack:
         mounts = [
             stack.enter_context(
                 host.mounted(
                     "allow_other",
-                    config=host.configure(f'[domain.corp]\nkeyring = "{path}"\n{domain}'),
+                    config=host.configure(f"[domain.corp]\n{domain}"),
                 )
             )
             for host in hosts
@@ -184,11 +180,10 @@ def test_ipv4_alone(lan: Lan) -> None:
 def test_one_static_peer_is_enough_for_both_sides(hosts: list[Host]) -> None:
     """Who is heard by unicast alone is sent to by unicast."""
     lists = ('peers = ["10.77.0.2"]', "")
-    make_keyring(hosts[0].directory / "corp.keys")
     with contextlib.ExitStack() as stack:
         # The one that is listed first: the HELLO of the other one is not repeated soon.
         for host, peers in reversed(list(zip(hosts[:2], lists, strict=True))):
-            text = f'[domain.corp]\nkeyring = "corp.keys"\nmulticast = false\n{peers}'
+            text = f"[domain.corp]\nmulticast = false\n{peers}"
             stack.enter_context(host.mounted("allow_other", config=host.configure(text)))
         ada, bob = (host.mount for host in hosts[:2])
         wait_until(lambda: sees(ada, "bob") and sees(bob, "ada"))
@@ -257,8 +252,7 @@ def test_a_link_that_goes_down_and_comes_back(hosts: list[Host]) -> None:
 def test_an_interface_that_comes_later(lan: Lan) -> None:
     ada, bob = lan.add("ada"), lan.add("bob")
     ip("-n", bob.namespace, "link", "set", "eth0", "down")
-    make_keyring(lan.directory / "corp.keys")
-    text = '[domain.corp]\nkeyring = "corp.keys"'
+    text = "[domain.corp]"
     with contextlib.ExitStack() as stack:
         mounts = [
             stack.enter_context(host.mounted(config=host.configure(text))) for host in (ada, bob)
@@ -298,6 +292,12 @@ def test_two_mounts_on_one_host(hosts: list[Host]) -> None:
         served(other, "slot") as second,
     ):
         wait_until(lambda: (ada / ".msfs/peers").read_text().count("bob") == 2)
+        # The mounts of one host do not know each other's users: the mode counts for anybody.
+        write(bob, "@corp/slot", b"kept out by the mode")
+        wait_until(lambda: metric(other, "slot_refused") == 1)
+        assert settle(first, 1) == [b"kept out by the mode"]
+        for mount in (bob, other):
+            os.chmod(mount / "slot", 0o602)
         write(ada, "@bob/slot", b"to both mounts of bob")
         write(ada, "@corp/slot", b"to all")
         write(bob, "@corp/slot", b"from one to the other")
@@ -306,80 +306,71 @@ def test_two_mounts_on_one_host(hosts: list[Host]) -> None:
             assert sorted(settle(slot, 3)) == expected
 
 
+def reread(mount: Mount) -> None:
+    """Have a daemon read its files again."""
+    before = mount.log.read_text().count("has read its keys")
+    os.kill(mount.daemon.pid, signal.SIGHUP)
+    wait_until(lambda: mount.log.read_text().count("has read its keys") > before)
+
+
 def test_keys_change_without_a_gap_and_without_a_restart(hosts: list[Host]) -> None:
-    old, new = Key(b"o" * 32), Key(b"n" * 32)
-    path = hosts[0].directory
-    rings = [path / "ada.keys", path / "bob.keys"]
-    with contextlib.ExitStack() as stack:
-        for host, ring in zip(hosts, rings, strict=False):
-            make_keyring(ring, old)
-            config = host.configure(f'[domain.corp]\nkeyring = "{ring}"')
-            stack.enter_context(host.mounted("allow_other", config=config))
-        ada, bob = (host.mount for host in hosts[:2])
-        wait_until(lambda: sees(ada, "bob") and sees(bob, "ada"))
-        slot = stack.enter_context(served(bob, "slot"))
-
-        def change(*steps: tuple[Mount, Path, tuple[Key, ...]]) -> None:
-            for mount, ring, keys in steps:
-                before = mount.log.read_text().count("has read its keys")
-                make_keyring(ring, *keys)
-                os.kill(mount.daemon.pid, signal.SIGHUP)
-                wait_until(
-                    lambda mount=mount, before=before: (  # type: ignore[misc]
-                        mount.log.read_text().count("has read its keys") > before
-                    )
-                )
-
-        def arrives() -> bool:
-            write(ada, "@bob/slot", b"x")
-            return settle(slot, 1, timeout=0.5) == [b"x"]
-
-        steps = [
-            (ada, rings[0], (old, new)),
-            (bob, rings[1], (old, new)),
-            (ada, rings[0], (new, old)),
-            (bob, rings[1], (new,)),
-        ]
-        for step in steps:
-            change(step)
-            assert arrives(), step
-        change((ada, rings[0], (old,)))  # revoked: it is heard no more
-        assert not arrives()
-        assert metric(bob, "dropped", reason="unknown_key") >= 1
-        change((ada, rings[0], (new,)))
-        assert arrives()
+    with mounted(hosts[:2], MULTICAST) as (ada, bob), served(bob, "slot") as slot:
+        authority = Authority.load(str(hosts[0].directory / "corp"))  # its key is beside the files
+        for _ in range(3):
+            authority.rekey()
+            for mount in (ada, bob):
+                reread(mount)
+                write(ada, "@bob/slot", b"unicast")
+                write(ada, "@corp/slot", b"to all")
+                assert sorted(settle(slot, 2)) == [b"to all", b"unicast"]
+        assert metric(bob, "dropped", reason="unmasked") == 0
 
 
-def test_a_keyring_that_others_can_read_is_not_taken_at_sighup(hosts: list[Host]) -> None:
-    ring = hosts[0].directory / "corp.keys"
-    make_keyring(ring)
-    config = hosts[0].configure('[domain.corp]\nkeyring = "corp.keys"')
+def test_a_revoked_host_is_out_at_the_next_sighup(hosts: list[Host]) -> None:
+    with mounted(hosts[:2], MULTICAST) as (ada, bob), served(ada, "slot") as slot:
+        write(bob, "@ada/slot", b"as a member")
+        assert settle(slot, 1) == [b"as a member"]
+        Authority.load(str(hosts[0].directory / "corp")).revoke("bob")
+        reread(ada)
+        assert not sees(ada, "bob")
+        write(bob, "@ada/slot", b"revoked")
+        write(bob, "@corp/slot", b"revoked, to all")
+        assert settle(slot, 0, quiet=2) == []
+        with refused(errno.EHOSTUNREACH):
+            os.open(ada / "@bob/slot", os.O_WRONLY)
+
+
+def test_a_member_file_that_others_can_read_is_not_taken_at_sighup(hosts: list[Host]) -> None:
+    config = hosts[0].configure("[domain.corp]")
     with hosts[0].mounted(config=config, allow_log="keeps its keys") as ada:
-        ring.chmod(0o644)
+        (hosts[0].directory / "corp/ada.member").chmod(0o644)
         os.kill(ada.daemon.pid, signal.SIGHUP)
         wait_until(lambda: "keeps its keys" in ada.log.read_text())
         assert os.listdir(ada.path)
 
 
 def test_two_domains_on_one_host(hosts: list[Host]) -> None:
-    path = hosts[0].directory
-    for name in ("corp", "lab"):
-        make_keyring(path / f"{name}.keys")
     corp, lab = (
-        f'[domain.{name}]\nkeyring = "{name}.keys"\nport = {port}\n'
-        for name, port in (("corp", 4424), ("lab", 4425))
+        f"[domain.{name}]\nport = {port}\n" for name, port in (("corp", 4424), ("lab", 4434))
     )
     with contextlib.ExitStack() as stack:
         for host, text in zip(hosts, (lab + corp, corp, lab), strict=True):
             stack.enter_context(host.mounted("allow_other", config=host.configure(text)))
         ada, bob, cyd = (host.mount for host in hosts)
-        wait_until(lambda: sees(ada, "bob", "cyd") and sees(bob, "ada") and sees(cyd, "ada"))
+        wait_until(
+            lambda: sees(ada, "bob.corp", "cyd.lab") and sees(bob, "ada") and sees(cyd, "ada")
+        )
         assert not sees(bob, "cyd")
         slots = [stack.enter_context(served(each, "slot")) for each in (ada, bob, cyd)]
         write(ada, "@corp/slot", b"corp")
         write(ada, "@*/slot", b"primary")
-        write(ada, "@bob/slot", b"to bob")
-        assert sorted(settle(slots[0], 2)) == [b"corp", b"primary"]
+        with refused(errno.EHOSTUNREACH):  # without a domain the primary one is meant
+            os.open(ada / "@bob/slot", os.O_WRONLY)
+        write(ada, "@bob.corp/slot", b"to bob")
+        fd = os.open(ada / "@ada.lab/slot", os.O_WRONLY)
+        os.write(fd, b"to myself")
+        os.close(fd)
+        assert sorted(settle(slots[0], 3)) == [b"corp", b"primary", b"to myself"]
         assert sorted(settle(slots[1], 2)) == [b"corp", b"to bob"]
         assert settle(slots[2], 1) == [b"primary"]
 
@@ -417,8 +408,7 @@ main()
 
 def test_a_resolver_that_never_answers(hosts: list[Host]) -> None:
     names = ", ".join(f'"peer{n}.example"' for n in range(20))
-    make_keyring(hosts[0].directory / "corp.keys")
-    config = hosts[0].configure(f'[domain.corp]\nkeyring = "corp.keys"\npeers = [{names}]')
+    config = hosts[0].configure(f"[domain.corp]\npeers = [{names}]")
     with hosts[0].mounted(config=config, program=("-c", _STUCK_RESOLVER)) as ada:
         slowest = 0.0
         for number in range(200):

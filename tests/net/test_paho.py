@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from msfs_fuse.net.keyring import Key, Keyring, save_keyring
+from tests.support.network import admitted
 
 # Ways in which a new paho may leave the guards without work.
 DOCTORED = {
@@ -37,9 +37,9 @@ def run(change: str, *words: str) -> "subprocess.CompletedProcess[str]":
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
-    save_keyring(str(tmp_path / "keys"), Keyring((Key.generate(),)), new=True)
+    member = admitted(tmp_path / "corp", "ada")
     path = tmp_path / "msfs.toml"
-    path.write_text('[domain.corp]\nkeyring = "keys"\ntransport = ["mqtt://127.0.0.1:1"]\n')
+    path.write_text(f'[domain.corp]\nmember = "{member}"\ntransport = ["mqtt://127.0.0.1:1"]\n')
     return str(path)
 
 
@@ -62,4 +62,4 @@ def test_a_paho_that_cannot_be_guarded_is_one_clear_line(
 def test_the_installed_paho_is_good(config: str) -> None:
     done = run("pass", "config", "--check", "--config", config)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "domain corp: mqtt://127.0.0.1:1" in done.stdout
+    assert "domain corp: host ada, mqtt://127.0.0.1:1" in done.stdout

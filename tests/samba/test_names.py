@@ -18,7 +18,6 @@ from tests.support.network import (
     Host,
     Lan,
     ip,
-    make_keyring,
     metric,
     read_all,
     sees,
@@ -39,7 +38,6 @@ slots = ["inbox"]
 
 DOMAIN = """
 [domain.corp]
-keyring = "{keyring}"
 interfaces = ["eth0"]
 """
 
@@ -53,9 +51,7 @@ def hosts(lan: Lan) -> list[Host]:
 @pytest.fixture(scope="module")
 def domain(hosts: list[Host]) -> str:
     """A sealed domain of the workgroup's name."""
-    keyring = hosts[0].directory / "corp.keys"
-    make_keyring(keyring)
-    return DOMAIN.format(keyring=keyring)
+    return DOMAIN
 
 
 @pytest.fixture

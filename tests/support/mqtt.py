@@ -8,16 +8,16 @@ from typing import Any
 import trio
 
 from msfs_fuse.core.slot import Sender
-from msfs_fuse.net.domain import Domain
-from msfs_fuse.net.keyring import Key, Keyring
+from msfs_fuse.net.member import Member
 from msfs_fuse.net.mqtt.dial import load_login
 from msfs_fuse.net.mqtt.settings import BrokerSettings
 from msfs_fuse.net.mqtt.transport import MqttTransport
-from msfs_fuse.net.router import DomainRouter, Member
+from msfs_fuse.net.router import DomainRouter
 from msfs_fuse.net.transport import Transport
 from tests.support.counters import total
+from tests.support.trust import Corp
 
-KEYS = Keyring((Key(b"k" * 32),))
+CORP = Corp()
 SENDER = Sender("ignored", 1000, 42)
 PATIENCE = 5.0
 
@@ -36,25 +36,21 @@ def mqtt(host: str, url: str, **options: Any) -> MqttTransport:
 class Host:
     """A member of the domain `corp`, and what it gets.
 
-    Args:
-        skew: how far its clock is ahead, in seconds.
+    Attributes:
+        has_slot: whether it has any slot.
     """
 
     def __init__(
-        self, name: str, *transports: Transport, keys: Keyring = KEYS, skew: float = 0
+        self, name: str, *transports: Transport, corp: Corp = CORP, says_hello: bool = True
     ) -> None:
-        self._skew = int(skew * 1e9)
-        self.domain = Domain("corp", name, keys, self.now())
+        self.name = name
         self.transports = transports
-        self.router = DomainRouter(
-            name, [Member(self.domain, transports)], lambda: time.time_ns() + self._skew
-        )
+        self.member = Member(corp.admit(name), transports, says_hello=says_hello)
+        self.router = DomainRouter([self.member])
+        self.has_slot = True
         self.delivered: list[bytes] = []
+        self.senders: list[str] = []
         self.arrived_at: dict[bytes, float] = {}
-
-    def now(self) -> int:
-        """Milliseconds since 1970, by this host's clock."""
-        return (time.time_ns() + self._skew) // 10**6
 
     @property
     def state(self) -> str:
@@ -69,13 +65,14 @@ class Host:
         self, path: tuple[str, ...], data: bytes, sender: Sender, sent_at: int
     ) -> tuple[int, int]:
         self.delivered.append(data)
+        self.senders.append(sender.host)
         self.arrived_at[data] = time.monotonic()
         return 1, 0
 
     def send(self, to: str, data: bytes) -> None:
         route = self.router.route(to)
         assert route is not None, to
-        route.send(("slot",), data, SENDER, time.time_ns() + self._skew)
+        route.send(("slot",), data, SENDER, time.time_ns())
 
 
 @asynccontextmanager
@@ -86,7 +83,7 @@ async def serving(host: Host, *, up: bool = True) -> AsyncIterator[Host]:
         up: wait until its links are.
     """
     async with trio.open_nursery() as nursery:
-        await nursery.start(host.router.run, host.deliver)
+        await host.router.start(nursery, host.deliver, lambda path: host.has_slot)
         if up:
             await eventually(lambda: all(link.is_up for link in host.router.links()))
         yield host
@@ -102,5 +99,4 @@ async def eventually(condition: Callable[[], object], patience: float = PATIENCE
 
 async def in_contact(one: Host, other: Host) -> None:
     """Wait until both can write to each other."""
-    names = [each.domain.host for each in (one, other)]
-    await eventually(lambda: one.router.route(names[1]) and other.router.route(names[0]))
+    await eventually(lambda: one.router.route(other.name) and other.router.route(one.name))

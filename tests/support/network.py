@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from msfs_fuse.net.keyring import Key, Keyring, save_keyring
+from msfs_fuse.net.trust.authority import Authority
 from tests.conftest import START_TIMEOUT, Mount, force_unmount, is_mounted
 from tests.support.processes import wait_until
 
@@ -55,9 +55,14 @@ class Host:
         return self.mounts[0]
 
     def configure(self, text: str) -> Path:
-        """Write the configuration of this host."""
+        """Write the configuration of this host, and make it a member of the domains in it."""
         path = self.directory / f"{self.name}.toml"
-        path.write_text(f'host = "{self.name}"\n{text}')
+
+        def admit(match: re.Match[str]) -> str:
+            member = admitted(self.directory / match[1], self.name)
+            return f'{match[0]}\nmember = "{member}"'
+
+        path.write_text(re.sub(r"^\[domain\.(\w+)\]$", admit, text, flags=re.M))
         return path
 
     @contextlib.contextmanager
@@ -102,6 +107,15 @@ class Host:
         return subprocess.run(
             [*self.inside, "cat", *files], capture_output=True, text=True, check=True, timeout=10
         ).stdout
+
+
+def admitted(domain: Path, host: str) -> Path:
+    """The member file of a host in a domain, whose authority is made if there is none."""
+    authority = Authority.load(str(domain)) if domain.exists() else Authority.create(str(domain))
+    member = domain / f"{host}.member"
+    if not member.exists():
+        authority.admit([host])
+    return member
 
 
 def is_ready(mount: Mount) -> bool:
@@ -210,13 +224,6 @@ def poor_relay(host: Host, *ends: Host) -> Iterator[None]:
             yield
         finally:
             process.kill()
-
-
-def make_keyring(path: Path, *keys: Key) -> Keyring:
-    """Write a keyring."""
-    keyring = Keyring(keys or (Key.generate(),))
-    save_keyring(str(path), keyring, new=not path.exists())
-    return keyring
 
 
 def sees(mount: Mount, *hosts: str) -> bool:

@@ -10,9 +10,10 @@ from msfs_fuse.net.fields import FieldError, FilePath, TransportSettings
 
 if TYPE_CHECKING:
     from msfs_fuse.net.transport import Transport
+    from msfs_fuse.net.trust.identity import Identity
 
-# Beginning of all topics: the first version of mailslots by MQTT.
-DEFAULT_PREFIX = "ms1"
+# Beginning of all topics: the second version of mailslots by MQTT.
+DEFAULT_PREFIX = "ms2"
 
 # Registered with IANA as mqtt and secure-mqtt; a Unix socket has none.
 _PORTS = {"mqtt": 1883, "mqtts": 8883, "mqtt+unix": 0}
@@ -128,8 +129,8 @@ class BrokerSettings(TransportSettings, frozen=True, kw_only=True):
     def __str__(self) -> str:
         return self.url
 
-    def make(self, domain: str, host: str) -> "Transport":
+    def make(self, identity: "Identity") -> "Transport":
         from msfs_fuse.net.mqtt.dial import load_login
         from msfs_fuse.net.mqtt.transport import MqttTransport
 
-        return MqttTransport(domain, host, self, load_login(self))
+        return MqttTransport(identity.domain, identity.host, self, load_login(self))

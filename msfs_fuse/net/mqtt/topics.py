@@ -75,6 +75,10 @@ class Topics:
         """Where to send to that host."""
         return f"{self._root}/h/{escape(name)}/{self._host}"
 
+    def is_to_us(self, topic: str) -> bool:
+        """Whether a topic is that of this host, and not one of all."""
+        return topic.startswith(f"{self._root}/h/{self._host}/")
+
     def origin(self, topic: str) -> Origin:
         """Who may have written to a topic.
 

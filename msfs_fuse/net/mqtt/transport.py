@@ -8,9 +8,8 @@ theirs. The broker empties it when the connection ends without a word (the will)
 import logging
 import os
 import random
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import trio
 from paho.mqtt.enums import MQTTProtocolVersion
@@ -28,13 +27,13 @@ from msfs_fuse.net.transport import (
     Receiver,
     SendCounts,
     Transport,
-    Unreachable,
 )
-from msfs_fuse.net.ways import Ways
+from msfs_fuse.net.trust.mounts import Way
 
 log = logging.getLogger(__name__)
 
 _MEMBER_SIZE = 6  # bytes: two mounts of one host have to differ
+_CLIENT_ID_SIZE = 11  # 22 digits; a broker need not take more than 23
 
 # Pauses before another attempt, in seconds: the first, and the longest of an outage that lasts.
 # In between they double, up to _SHORT or _SHARE of the outage, whichever is more: who was away for
@@ -63,6 +62,9 @@ _GRACE = 0.5
 # Causes in one trouble that the log has lines for: a broker has a say in the words.
 _MAX_CAUSES = 16
 
+# Mounts that the broker says are gone, until that is looked at.
+_MAX_LEAVING = 1024
+
 _CONNECTING = "connecting"
 
 
@@ -75,16 +77,6 @@ def pause(attempts: int, outage: float) -> float:
 @dataclass
 class _BrokerCounts(SendCounts):
     sent_while_away: int = counter("Datagrams lost because the broker was away.")
-
-
-class BrokerSource(NamedTuple):
-    """Where a datagram came from: a broker, and who may have written there."""
-
-    url: str
-    origin: Origin
-
-    def __str__(self) -> str:
-        return self.url
 
 
 class MqttTransport(Transport):
@@ -101,8 +93,9 @@ class MqttTransport(Transport):
         self._version = _VERSIONS[broker.protocol]
         member = os.urandom(_MEMBER_SIZE).hex()
         self._topics = Topics(broker.prefix, domain, host, member)
-        # Two clients with one name would end each other's connections.
-        self._client_id = f"msfs-{member}"
+        # Two clients with one name would end each other's connections, so that nobody else may
+        # know it: it is in no topic.
+        self._client_id = os.urandom(_CLIENT_ID_SIZE).hex()
         self._connection: Connection | None = None
         self._reloaded = trio.Event()
         self._state = _CONNECTING
@@ -110,49 +103,27 @@ class MqttTransport(Transport):
         # also if the link comes and goes all the time.
         self._told = ""
         self._causes: set[str] = set()
-        self._ways = Ways[None]()  # all by the same connection
-        self._mounts: dict[Origin, bytes] = {}  # whose presence was heard
-        self._leaving: set[Origin] = set()  # those of them that the broker says are gone
+        self._leaving: set[Origin] = set()  # mounts that the broker says are gone
         self._counts = _BrokerCounts()
 
     # ---- what the router asks ----
 
-    def reaches(self, host: str) -> bool:
-        return bool(self._ways.to(host))
+    def send(self, way: Way, datagram: bytes) -> None:
+        self._send(self._topics.host(way.host), datagram)
 
-    def send_to_host(self, host: str, datagram: bytes) -> None:
-        if not self.reaches(host):
-            raise Unreachable(host)
-        self._send(self._topics.host(host), datagram)
-
-    def send_to_domain(self, datagram: bytes) -> None:
+    def send_to_domain(self, datagram: bytes, beyond: Collection[Way] = ()) -> None:
         self._send(self._topics.domain, datagram)
+
+    def ask(self, host: str, datagram: bytes) -> None:
+        self._send(self._topics.host(host), datagram)
 
     def announce(self, datagram: bytes) -> None:
         # Without a connection there is no need to: run() asks for a HELLO when there is one.
         if self._connection is not None:
             self._send(self._topics.presence, datagram, retain=True)
 
-    def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
-        assert isinstance(source, BrokerSource)
-        if epoch in self._ways and not self._ways.is_of(epoch, host):
-            self.forget(epoch)
-        self._ways.add(host, epoch, None)
-        if source.origin.member is not None:
-            self._mounts[source.origin] = epoch
-            self._leaving.discard(source.origin)
-        return False  # it has, or gets, the HELLO that the broker keeps
-
-    def knows(self, epoch: bytes) -> bool:
-        return epoch in self._ways
-
-    def forget(self, epoch: bytes) -> None:
-        if epoch not in self._ways:
-            return
-        self._ways.remove(epoch)
-        for origin in [each for each, mount in self._mounts.items() if mount == epoch]:
-            del self._mounts[origin]
-            self._leaving.discard(origin)
+    def is_up(self) -> bool:
+        return self._connection is not None
 
     def reload(self) -> None:
         """For the next connection: the one there is has been let in. If there is none, try now."""
@@ -240,27 +211,25 @@ class MqttTransport(Transport):
     def _take(self, receiver: Receiver, arrival: Arrival, nursery: trio.Nursery) -> None:
         try:
             origin = self._topics.origin(arrival.topic)
+            by_group = not self._topics.is_to_us(arrival.topic)
         except ValueError as error:
             log.debug("from %s: %s", self._broker.url, error)
             return
+        way = Way(self, self._broker.url, host=origin.host)
         if arrival.payload:
-            source = BrokerSource(self._broker.url, origin)
-            receiver.received(
-                self, arrival.payload, source, sender=origin.host, stored=arrival.stored
-            )
-        elif origin in self._mounts and origin not in self._leaving:
+            receiver.received(arrival.payload, way, by_group=by_group)
+        elif origin not in self._leaving and len(self._leaving) < _MAX_LEAVING:
             self._leaving.add(origin)
-            nursery.start_soon(self._lose, receiver, origin)
+            nursery.start_soon(self._lose, receiver, origin, way)
 
-    async def _lose(self, receiver: Receiver, origin: Origin) -> None:
-        """Believe that a mount is gone, unless it comes back or the connection ends, too.
+    async def _lose(self, receiver: Receiver, origin: Origin, way: Way) -> None:
+        """Tell that a mount may be gone, unless the connection ends, too.
 
         A broker that is shut down says so of everybody, and then ends our connection.
         """
         await trio.sleep(_GRACE)
-        if origin in self._leaving:
-            self._leaving.discard(origin)
-            receiver.lost(self, self._mounts[origin])
+        self._leaving.discard(origin)
+        receiver.lost(way)
 
     def _set_state(self, state: str) -> None:
         self._state = state

@@ -13,7 +13,16 @@ import trio
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.metrics import Metric, metrics_of
 from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, fold, is_host_name
-from msfs_fuse.core.network import CONNECTED, Deliver, HeardHost, Link, Nursery, Route, Router
+from msfs_fuse.core.network import (
+    CONNECTED,
+    Deliver,
+    HasSlot,
+    HeardHost,
+    Link,
+    Nursery,
+    Route,
+    Router,
+)
 from msfs_fuse.core.slot import Proof, Sender
 from msfs_fuse.net.complaints import Complaints
 from msfs_fuse.net.netbios import datagram, mailslot, names
@@ -350,7 +359,7 @@ class NetbiosRouter(Router):
             self._heard.popitem(last=False)
         self._heard[key] = place.port, now
 
-    async def start(self, nursery: Nursery, deliver: Deliver) -> None:
+    async def start(self, nursery: Nursery, deliver: Deliver, has_slot: HasSlot) -> None:
         await nursery.start(self.run, deliver)
 
     async def run(

@@ -11,14 +11,15 @@ from collections.abc import Mapping, Sequence
 
 import trio
 
-from msfs_fuse.core.names import fold
-
 log = logging.getLogger(__name__)
 
 # Linux numbers that the socket module does not name in Python 3.11: <linux/in.h>, <linux/in6.h>.
 _IP_PKTINFO = 8
 _IP_MULTICAST_ALL = 49
 _IPV6_MULTICAST_ALL = 29
+_IP_MTU_DISCOVER = 10
+_IP_PMTUDISC_DONT = 0
+_SO_MEMINFO = 55  # <asm-generic/socket.h>
 
 # <linux/sockios.h>, <linux/if.h>
 _SIOCGIFFLAGS = 0x8913
@@ -39,16 +40,20 @@ _IP_MREQN = struct.Struct("@4s4si")
 _IPV6_MREQ = struct.Struct("@16si")
 _ANY = bytes(4)
 
-_GROUP_CONTEXT = b"mailslot v1 group|"
+# The most interfaces that are used unasked.
+_MAX_INTERFACES = 16
+
+# <linux/sockios.h>
+_SIOCGIFADDR = 0x8915
 
 
-def groups(domain: str) -> Mapping[int, str]:
-    """The multicast group of a domain, by address family.
+def groups(seed: bytes) -> Mapping[int, str]:
+    """The multicast group of a domain's key, by address family.
 
     IPv4: organization-local scope, 239.192.0.0/14 (RFC 2365), kept on the link by a TTL of 1.
-    IPv6: transient and link-local, ff12::/16 (RFC 4291). Both are a hash of the domain's name.
+    IPv6: transient and link-local, ff12::/16 (RFC 4291). Both tell nothing without the key.
     """
-    digest = hashlib.sha256(_GROUP_CONTEXT + fold(domain).encode()).digest()
+    digest = hashlib.sha256(seed).digest()
     network = int(ipaddress.IPv4Address("239.192.0.0"))
     host_bits = int.from_bytes(digest[:4]) & (1 << 18) - 1
     return {
@@ -61,9 +66,11 @@ def interfaces(names: Sequence[str] | None) -> dict[int, str]:
     """The interfaces that are up and do multicast, by index.
 
     Args:
-        names: those to use; None for all but loopback.
+        names: those to use; None for those that lead to other machines, the first 16 of them:
+            not loopback, not parts of a bridge or bond, not bridges of containers alone, none
+            without an address.
     """
-    found = {}
+    found: dict[int, str] = {}
     with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
         for index, name in socket.if_nameindex():
             if names is not None and name not in names:
@@ -73,9 +80,52 @@ def interfaces(names: Sequence[str] | None) -> dict[int, str]:
             except OSError:
                 continue  # gone since
             flags = _IFREQ.unpack(reply)[1]
-            if flags & _IFF_UP and flags & _IFF_MULTICAST and not flags & _IFF_LOOPBACK:
-                found[index] = name
+            if not (flags & _IFF_UP and flags & _IFF_MULTICAST) or flags & _IFF_LOOPBACK:
+                continue
+            if names is None and (len(found) == _MAX_INTERFACES or not _leads_elsewhere(name)):
+                continue
+            found[index] = name
     return found
+
+
+def _leads_elsewhere(name: str) -> bool:
+    """Whether other machines may be behind an interface, as far as sysfs and its address tell."""
+    path = os.path.join("/sys/class/net", name)
+    if os.path.exists(os.path.join(path, "master")) or not _has_address(name):
+        return False
+    try:
+        parts = os.listdir(os.path.join(path, "brif"))
+    except OSError:
+        return True  # no bridge, or no sysfs of this network namespace
+    # Virtual devices have no bus to be on.
+    return any(os.path.exists(os.path.join("/sys/class/net", each, "device")) for each in parts)
+
+
+def _has_address(name: str) -> bool:
+    try:
+        with open("/proc/net/if_inet6") as table:
+            if any(line.split()[-1] == name for line in table):
+                return True
+    except OSError:
+        pass  # no IPv6 here
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            fcntl.ioctl(probe, _SIOCGIFADDR, _IFREQ.pack(os.fsencode(name), 0))
+        except OSError:
+            return False
+    return True
+
+
+def drops(sock: socket.socket) -> int:
+    """How many datagrams the kernel has dropped because the socket's buffer was full.
+
+    The number that SO_RXQ_OVFL attaches to datagrams, without the cost of asking with each.
+    """
+    # <linux/sock_diag.h>: nine numbers of 4 bytes, SK_MEMINFO_DROPS the last.
+    try:
+        return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)[32:], "little")
+    except OSError:
+        return 0
 
 
 def prepare_sending(sock: socket.socket) -> None:
@@ -83,6 +133,8 @@ def prepare_sending(sock: socket.socket) -> None:
     if sock.family == socket.AF_INET:
         sock.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, 1)
         sock.setsockopt(socket.IPPROTO_IP, _IP_MULTICAST_ALL, 0)
+        # Routers may fragment: finding the path's MTU would cost the first datagram.
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _IP_PMTUDISC_DONT)
     else:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, 1)
         sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MULTICAST_ALL, 0)

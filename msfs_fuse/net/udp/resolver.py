@@ -58,7 +58,7 @@ class StaticPeers:
         return [endpoint for endpoints in self._known.values() for endpoint in endpoints]
 
     def endpoints_of(self, host: str) -> list[Endpoint]:
-        """Those of a peer that is listed by this name, or by this name in some DNS domain."""
+        """Those of a peer that is listed by this name or address, or so in some DNS domain."""
         return [
             endpoint
             for peer, endpoints in self._known.items()

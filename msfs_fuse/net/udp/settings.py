@@ -9,6 +9,7 @@ from msfs_fuse.net.fields import FieldError, TransportSettings
 
 if TYPE_CHECKING:
     from msfs_fuse.net.transport import Transport
+    from msfs_fuse.net.trust.identity import Identity
 
 PORT = 4424
 
@@ -39,15 +40,15 @@ class UdpSettings(TransportSettings, frozen=True, kw_only=True):
     """One domain by UDP.
 
     Attributes:
-        port: of the multicast groups, and this host's if it is free.
+        port: this host's, if it is free; the one after it is that of the multicast groups.
         peers: hosts to send to one by one, `HOST`, `HOST:PORT`, `[ADDRESS]:PORT` or addresses.
-        interfaces: names of those to use for multicast; None for all that do it.
+        interfaces: names of those to use for multicast; None for those that lead to other machines.
         multicast: whether to use it.
     """
 
     schemes: ClassVar[tuple[str, ...]] = ("udp",)
 
-    port: Annotated[int, Meta(ge=1, le=65535, description="a number from 1 to 65535")] = PORT
+    port: Annotated[int, Meta(ge=1, le=65534, description="a number from 1 to 65534")] = PORT
     peers: Annotated[
         tuple[str, ...],
         Meta(description='a list of "HOST", "HOST:PORT" or "[ADDRESS]:PORT"'),
@@ -65,9 +66,10 @@ class UdpSettings(TransportSettings, frozen=True, kw_only=True):
                 raise FieldError("peers", f"peers: {error}") from None
 
     def __str__(self) -> str:
-        return f"UDP port {self.port}"
+        ports = f"s {self.port} and {self.port + 1}" if self.multicast else f" {self.port}"
+        return f"UDP port{ports}"
 
-    def make(self, domain: str, host: str) -> "Transport":
+    def make(self, identity: "Identity") -> "Transport":
         from msfs_fuse.net.udp.transport import UdpTransport
 
-        return UdpTransport(domain, self)
+        return UdpTransport(identity, self)

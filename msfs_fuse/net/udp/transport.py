@@ -1,24 +1,24 @@
-"""UDP: unicast to hosts that have been heard, multicast to all, static peers where there is none.
+"""UDP: unicast to hosts that have answered, multicast to all, static peers where there is none.
 
 There are two kinds of sockets. Unicast comes to one for each address family, at the domain's port,
 or at any port if another mount on this host has that one. Everything leaves there, so that the
-source of a datagram is where to answer. Multicast comes to one for each interface and family, bound
-to the group itself: what it gets was sent to the group on that interface, and mounts that share a
-host each get a copy.
+source of a datagram is where to answer. Nobody else can bind that port. Multicast comes to one for
+each interface, family and domain key, bound to the group itself at the port after it: what it gets
+was sent to the group on that interface, and mounts that share a host each get a copy.
 """
 
 import errno
+import ipaddress
 import logging
+import os
 import socket
 from collections import deque
-from collections.abc import Hashable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import trio
 
 from msfs_fuse.core.metrics import Metric, counter, metrics_of
-from msfs_fuse.net.datagram import MAX_SIZE
 from msfs_fuse.net.transport import (
     METRICS_PREFIX,
     QueueFull,
@@ -27,139 +27,173 @@ from msfs_fuse.net.transport import (
     Transport,
     Unreachable,
 )
+from msfs_fuse.net.trust.identity import Identity
+from msfs_fuse.net.trust.keys import Keys, domain_context
+from msfs_fuse.net.trust.mounts import Way
+from msfs_fuse.net.trust.wire import MAX_SIZE
 from msfs_fuse.net.udp import multicast
 from msfs_fuse.net.udp.endpoint import Endpoint
 from msfs_fuse.net.udp.resolver import StaticPeers
 from msfs_fuse.net.udp.settings import UdpSettings
-from msfs_fuse.net.ways import Ways
 
 log = logging.getLogger(__name__)
 
 # Datagrams that wait for room in the socket's buffer.
 QUEUE_SIZE = 512
 
-# How many datagrams to take before others have their turn, and how many of them may be of no use:
-# while somebody floods us with such, the files of this host come first.
+# How many datagrams to take before others have their turn. What is of no use costs little to drop,
+# but what is left of a flood fills the kernel's buffer, and then good datagrams are lost as well.
 _BATCH = 32
-_USELESS_BATCH = 4
 
 # The kernel's buffer for what we have not taken yet, in bytes; it gives less if rmem_max is less.
 _RECEIVE_BUFFER = 4 * 1024 * 1024
+
+# Sources whose way is kept ready.
+_MAX_WAYS = 4096
 
 _FAMILIES = (socket.AF_INET, socket.AF_INET6)
 _ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 
 
-class UdpSource(NamedTuple):
-    """Where a datagram came from, and whether by multicast."""
-
-    endpoint: Endpoint
-    by_group: bool
-
-    def __str__(self) -> str:
-        return str(self.endpoint)
-
-
 @dataclass
 class _UdpCounts(SendCounts):
     send_failed: int = counter("Datagrams that the kernel refused: no route, no link.")
+    receive_overflow: int = counter("Datagrams that the kernel dropped, its buffer being full.")
 
 
 class UdpTransport(Transport):
     """One domain by UDP.
 
     Args:
-        domain: its name gives the multicast groups.
+        identity: its domain and keys choose the multicast groups.
     """
 
-    def __init__(self, domain: str, settings: UdpSettings) -> None:
+    def __init__(self, identity: Identity, settings: UdpSettings) -> None:
+        self._context = domain_context(identity.domain)
         self._port = settings.port
-        self._groups = multicast.groups(domain)
+        self._group_port = settings.port + 1
         self._interfaces = settings.interfaces
         self._use_multicast = settings.multicast
         self._static = StaticPeers(settings.peers, settings.port)
-        self._ways = Ways[Endpoint]()
-        self._out_of_reach: dict[bytes, Endpoint] = {}  # of multicast, as far as we know
         self._sockets: dict[int, socket.socket] = {}
-        self._listening: dict[tuple[int, int], trio.CancelScope] = {}
+        self._listening: dict[tuple[str, int], _Listener] = {}
+        self._ways: dict[tuple[object, ...], Way] = {}
         self._queue: deque[tuple[Endpoint, bytes]] = deque()
         self._queued = trio.Event()
         self._counts = _UdpCounts()
+        self._listen_anew: Callable[[], None] = lambda: None
+        self._set_groups(identity.keys)
 
-    # ---- what the router asks ----
+    def _set_groups(self, keys: Keys) -> None:
+        self._groups = [multicast.groups(key.multicast_seed(self._context)) for key in keys]
 
-    def reaches(self, host: str) -> bool:
-        return bool(self._endpoints(host))
+    # ---- what the member asks ----
 
-    def send_to_host(self, host: str, datagram: bytes) -> None:
-        endpoints = self._endpoints(host)
-        if not endpoints:
-            raise Unreachable(host)
-        self._send_all(endpoints, datagram)
+    def send(self, way: Way, datagram: bytes) -> None:
+        endpoint = way.address
+        assert isinstance(endpoint, Endpoint)
+        if self._queue or not self._send(endpoint, datagram, strict=True):
+            self._enqueue(endpoint, datagram)
 
-    def send_to_domain(self, datagram: bytes) -> None:
+    def send_to_domain(self, datagram: bytes, beyond: Collection[Way] = ()) -> None:
         # Who gets a second copy by multicast drops it.
-        endpoints = {*self._static.endpoints(), *self._out_of_reach.values()}
-        for family, index in self._listening:
-            endpoints.add(Endpoint(family, self._groups[family], self._port, index))
-        self._send_all(endpoints, datagram)
+        endpoints = set(self._static.endpoints())
+        for way in beyond:
+            assert isinstance(way.address, Endpoint)
+            endpoints.add(way.address)
+        for group, index in self._listening:
+            family = socket.AF_INET6 if ":" in group else socket.AF_INET
+            if group == self._groups[0][family]:
+                endpoints.add(Endpoint(family, group, self._group_port, index))
+        refused = 0
+        for endpoint in endpoints:
+            if self._queue or not self._send(endpoint, datagram):
+                try:
+                    self._enqueue(endpoint, datagram)
+                except QueueFull:
+                    refused += 1
+        # Only if nobody gets it: who tries again would have it delivered twice.
+        if refused and refused == len(endpoints):
+            raise QueueFull
 
-    def heard(self, host: str, epoch: bytes, source: Hashable) -> bool:
-        assert isinstance(source, UdpSource)
-        is_new = not self._ways.is_of(epoch, host)
-        self._ways.add(host, epoch, source.endpoint)
-        if source.by_group:
-            self._out_of_reach.pop(epoch, None)
-        elif is_new or epoch in self._out_of_reach:
-            self._out_of_reach[epoch] = source.endpoint
-        return is_new
+    def ways_of_peer(self, name: str) -> Collection[Way]:
+        return [self._way_to(endpoint) for endpoint in self._static.endpoints_of(name)]
 
-    def knows(self, epoch: bytes) -> bool:
-        return epoch in self._ways
+    def is_ours(self, seen: bytes) -> bool:
+        address = ipaddress.IPv6Address(seen[:16])
+        mapped = address.ipv4_mapped
+        family = socket.AF_INET6 if mapped is None else socket.AF_INET
+        sock = self._sockets.get(family)
+        if sock is None or int.from_bytes(seen[16:]) != sock.getsockname()[1]:
+            return False
+        if address.is_link_local:
+            return f"{address.exploded.replace(':', '')} " in _inet6_addresses()
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            try:
+                probe.bind((str(mapped or address), 0))
+            except OSError:
+                return False
+        return True
 
-    def forget(self, epoch: bytes) -> None:
-        self._ways.remove(epoch)
-        self._out_of_reach.pop(epoch, None)
+    def use(self, keys: Keys) -> None:
+        self._set_groups(keys)
+        self._listen_anew()
 
     def metrics(self) -> Iterable[Metric]:
-        return metrics_of(self._counts, METRICS_PREFIX)
+        sockets = [*self._sockets.values(), *(each.sock for each in self._listening.values())]
+        lost = sum(multicast.drops(sock) for sock in sockets)
+        counts = _UdpCounts(
+            self._counts.sent,
+            self._counts.send_queue_full,
+            self._counts.send_failed,
+            self._counts.receive_overflow + lost,
+        )
+        return metrics_of(counts, METRICS_PREFIX)
 
-    def _endpoints(self, host: str) -> set[Endpoint]:
-        return set(self._ways.to(host) or self._static.endpoints_of(host))
+    def _way_to(self, endpoint: Endpoint) -> Way:
+        packed = ipaddress.ip_address(endpoint.address).packed
+        if len(packed) == 4:
+            packed = bytes(10) + b"\xff\xff" + packed
+        return Way(self, endpoint, packed + endpoint.port.to_bytes(2))
+
+    def _way_from(self, family: int, address: tuple[str | int, ...]) -> Way:
+        way = self._ways.get(address)
+        if way is None:
+            way = self._way_to(Endpoint.from_socket(family, address))
+            if len(self._ways) >= _MAX_WAYS:
+                self._ways.clear()
+            self._ways[address] = way
+        return way
 
     # ---- sending ----
 
-    def _send_all(self, endpoints: set[Endpoint], datagram: bytes) -> None:
-        full = False
-        for endpoint in endpoints:
-            if self._queue or not self._send(endpoint, datagram):
-                full |= not self._enqueue(endpoint, datagram)
-        if full:
-            raise QueueFull
-
-    def _enqueue(self, endpoint: Endpoint, datagram: bytes) -> bool:
+    def _enqueue(self, endpoint: Endpoint, datagram: bytes) -> None:
         if len(self._queue) >= QUEUE_SIZE:
             self._counts.send_queue_full += 1
-            return False
+            raise QueueFull
         self._queue.append((endpoint, datagram))
         self._queued.set()
-        return True
 
-    def _send(self, endpoint: Endpoint, datagram: bytes) -> bool:
-        """Send, or lose and count. False if the socket has no room for it now."""
+    def _send(self, endpoint: Endpoint, datagram: bytes, *, strict: bool = False) -> bool:
+        """Send, or lose and count. False if the socket has no room for it now.
+
+        Raises:
+            Unreachable: if `strict`, for what would be lost.
+        """
         sock = self._sockets.get(endpoint.family)
-        if sock is None:
-            self._counts.send_failed += 1
-            return True
-        control = multicast.interface_control(endpoint.family, endpoint.scope)
         try:
+            if sock is None:
+                raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+            control = multicast.interface_control(endpoint.family, endpoint.scope)
             sock.sendmsg([datagram], control, 0, endpoint.to_socket())
         except BlockingIOError:
             return False
         except OSError as error:
-            # No route, no such interface, the link is down: as if it were lost on the way.
+            # No route, no such interface, the link is down.
             self._counts.send_failed += 1
             log.debug("not sent to %s: %s", endpoint, error.strerror)
+            if strict:
+                raise Unreachable from None
             return True
         self._counts.sent += 1
         return True
@@ -217,15 +251,11 @@ class UdpTransport(Transport):
                 raise
             sock.bind((_ANY[family], 0))
             log.info("UDP port %d is taken: this mount has another one", self._port)
-        # Only now, so that it is not shared with another mount, which would take what is for us:
-        # the sockets of the groups need it, ours and those of other mounts.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
 
     async def _receive(self, sock: socket.socket, receiver: Receiver, by_group: bool) -> None:
         family = sock.family
         while True:
             await trio.lowlevel.wait_readable(sock)
-            useless = 0
             for _ in range(_BATCH):
                 try:
                     # One byte more than there can be, to tell what is too long.
@@ -235,11 +265,7 @@ class UdpTransport(Transport):
                 except OSError as error:  # of something sent before, or the link is down
                     log.debug("receive: %s", error.strerror)
                     break
-                source = UdpSource(Endpoint.from_socket(family, address), by_group)
-                if not receiver.received(self, datagram, source):
-                    useless += 1
-                    if useless == _USELESS_BATCH:
-                        break
+                receiver.received(datagram, self._way_from(family, address), by_group=by_group)
 
     async def _follow_interfaces(
         self,
@@ -249,6 +275,7 @@ class UdpTransport(Transport):
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         changes = multicast.LinkChanges()
+        self._listen_anew = lambda: self._listen(receiver, nursery)
         try:
             self._listen(receiver, nursery)
             task_status.started()
@@ -257,27 +284,49 @@ class UdpTransport(Transport):
                 self._listen(receiver, nursery)
                 receiver.changed()
         finally:
+            self._listen_anew = lambda: None
             changes.close()
 
     def _listen(self, receiver: Receiver, nursery: trio.Nursery) -> None:
-        """Listen on the interfaces that have come, and no more on those that have gone."""
+        """Listen where interfaces and keys have come, and no more where they have gone."""
         present = multicast.interfaces(self._interfaces)
-        for key in [each for each in self._listening if each[1] not in present]:
-            self._listening.pop(key).cancel()
+        groups = {address: family for each in self._groups for family, address in each.items()}
+        for key in [
+            each for each in self._listening if each[0] not in groups or each[1] not in present
+        ]:
+            self._listening.pop(key).scope.cancel()
         for index, name in present.items():
-            for family, group in self._groups.items():
-                if (family, index) in self._listening or family not in self._sockets:
+            for group, family in groups.items():
+                if (group, index) in self._listening or family not in self._sockets:
                     continue
                 try:
-                    sock = multicast.listen(family, group, self._port, index)
+                    sock = multicast.listen(
+                        socket.AddressFamily(family), group, self._group_port, index
+                    )
                 except OSError as error:  # such as IPv6 being off there
                     log.debug("no multicast on %s: %s", name, error.strerror)
                     continue
-                scope = self._listening[family, index] = trio.CancelScope()
-                nursery.start_soon(self._receive_group, sock, receiver, scope)
+                listener = self._listening[group, index] = _Listener(sock, trio.CancelScope())
+                nursery.start_soon(self._receive_group, listener, receiver)
 
-    async def _receive_group(
-        self, sock: socket.socket, receiver: Receiver, scope: trio.CancelScope
-    ) -> None:
-        with sock, scope:
-            await self._receive(sock, receiver, True)
+    async def _receive_group(self, listener: "_Listener", receiver: Receiver) -> None:
+        with listener.sock:
+            with listener.scope:
+                await self._receive(listener.sock, receiver, True)
+            self._counts.receive_overflow += multicast.drops(listener.sock)
+
+
+@dataclass(eq=False)
+class _Listener:
+    """A socket for what is sent to a group on one interface."""
+
+    sock: socket.socket
+    scope: trio.CancelScope
+
+
+def _inet6_addresses() -> str:
+    try:
+        with open("/proc/net/if_inet6") as table:
+            return table.read()
+    except OSError:
+        return ""

@@ -1,0 +1,204 @@
+"""PROBEs that are out: whom we have asked, how often, and what an answer has to match."""
+
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from msfs_fuse.core.names import fold
+from msfs_fuse.net.trust import limits
+from msfs_fuse.net.trust.bodies import ANY_MOUNT, NONCE_SIZE, Probe
+from msfs_fuse.net.trust.limits import Limiter
+from msfs_fuse.net.trust.mounts import GROUP_WAY, Way
+from msfs_fuse.net.trust.own import Own
+from msfs_fuse.net.trust.timers import Timers
+from msfs_fuse.net.trust.wire import Kind, Reason, Refused
+
+PROBE_SIZE = 1024
+
+_Subject = tuple[Way, bytes, str]
+
+
+@dataclass(slots=True, eq=False)
+class Question:
+    """To whom: a mount, a host, or whoever is there.
+
+    Attributes:
+        is_claim: nobody who was proven is meant, so there is room for so many only.
+    """
+
+    way: Way
+    to_mount: bytes
+    to_host: str
+    is_claim: bool
+    answered: bool = False
+
+    @property
+    def subject(self) -> _Subject:
+        return self.way, self.to_mount, self.to_host
+
+
+class Asked(NamedTuple):
+    """One PROBE that was sent.
+
+    Attributes:
+        body: of the PROBE; the answer proves to have read it.
+        n: of the card in it.
+    """
+
+    question: Question
+    body: bytes
+    n: int
+    until: float
+
+
+@dataclass(slots=True)
+class _Pause:
+    until: float
+    length: float = field(default=limits.BACK_OFF)
+
+
+class Questions:
+    """Asks, asks again, and backs off.
+
+    Args:
+        send: takes a way, a datagram, and the host that is meant.
+        hears: whether multicast of that mount reaches us.
+        unanswered: is told of a question that nobody has answered in time.
+    """
+
+    def __init__(
+        self,
+        own: Own,
+        timers: Timers,
+        random: Callable[[int], bytes],
+        send: Callable[[Way, bytes, str], None],
+        hears: Callable[[bytes, float], bool],
+        unanswered: Callable[[Question, float], None],
+        now: float,
+    ) -> None:
+        self.own = own
+        self._timers = timers
+        self._random = random
+        self._send = send
+        self._hears = hears
+        self._unanswered = unanswered
+        self._open: dict[_Subject, Question] = {}
+        self._claims = 0
+        self._nonces: OrderedDict[bytes, Asked] = OrderedDict()
+        self._pauses: OrderedDict[_Subject, _Pause] = OrderedDict()
+        self._limiter = Limiter(limits.PROBES_PER_SOURCE, limits.PROBES, now)
+        self.limited = 0
+
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def is_open(self, way: Way, to_mount: bytes) -> bool:
+        return (way, to_mount, "") in self._open
+
+    def is_paused(self, way: Way, to_mount: bytes, now: float) -> bool:
+        """Whether that was asked in vain of late."""
+        pause = self._pauses.get((way, to_mount, ""))
+        return pause is not None and now < pause.until
+
+    def ask(
+        self,
+        way: Way,
+        now: float,
+        *,
+        to_mount: bytes = ANY_MOUNT,
+        to_host: str = "",
+        is_claim: bool = False,
+        delay: float = 0.0,
+    ) -> bool:
+        """Ask there, unless that is under way. False in a pause after it was done in vain.
+
+        Raises:
+            Refused: LIMITED_CLAIMS.
+        """
+        question = Question(way, to_mount, fold(to_host), is_claim)
+        if question.subject in self._open:
+            return True
+        if self.is_paused(way, to_mount, now):
+            return False
+        if is_claim:
+            if self._claims >= limits.CLAIMS:
+                raise Refused(Reason.LIMITED_CLAIMS)
+            self._claims += 1
+        self._open[question.subject] = question
+        for after in limits.PROBE_TIMES:
+            if after == 0 and delay == 0:
+                self._probe(question, now)
+            else:
+                self._timers.at(now + delay + after, lambda at: self._probe(question, at))
+        self._timers.at(now + delay + limits.PROBE_END, lambda at: self._end(question, at))
+        return True
+
+    def _probe(self, question: Question, now: float) -> None:
+        if question.answered or self._open.get(question.subject) is not question:
+            return
+        if not self._limiter.take(question.way, now, self._share()):
+            self.limited += 1
+            return
+        nonce = self._random(NONCE_SIZE)
+        card = self.own.card
+        hears = self._hears(question.to_mount, now)
+        age = self.own.age(now)
+        body = Probe(question.to_mount, question.to_host, nonce, age, hears, card).pack()
+        self._nonces[nonce] = Asked(question, body, card.n, now + limits.NONCE_LIFETIME)
+        if len(self._nonces) > limits.NONCES:
+            self._nonces.popitem(last=False)
+        datagram = self.own.seal_for_all(Kind.PROBE, body, now, PROBE_SIZE)
+        self._send(question.way, datagram, question.to_host)
+
+    def _share(self) -> float:
+        return int.from_bytes(self._random(2)) / 65536
+
+    def _end(self, question: Question, now: float) -> None:
+        if self._open.get(question.subject) is not question:
+            return
+        self._close(question)
+        if question.answered:
+            return
+        pause = self._pauses.get(question.subject)
+        length = min(pause.length * 2, limits.MAX_BACK_OFF) if pause else limits.BACK_OFF
+        if question.is_claim:
+            self._pauses[question.subject] = _Pause(now + length, length)
+            self._pauses.move_to_end(question.subject)
+            if len(self._pauses) > limits.CLAIMS:
+                self._pauses.popitem(last=False)
+        self._unanswered(question, now)
+
+    def _close(self, question: Question) -> None:
+        del self._open[question.subject]
+        self._claims -= question.is_claim
+
+    def match(self, nonce: bytes, way: Way, now: float) -> Asked:
+        """The PROBE that an answer from there is to.
+
+        Raises:
+            Refused: UNASKED.
+        """
+        asked = self._nonces.get(nonce)
+        if asked is None or asked.until < now or not self._may_answer(asked.question.way, way):
+            raise Refused(Reason.UNASKED)
+        return asked
+
+    def _may_answer(self, asked: Way, way: Way) -> bool:
+        """Only who was asked; a group is everybody."""
+        return asked in (GROUP_WAY, way)
+
+    def answered(self, asked: Asked) -> None:
+        """The answer was a good one."""
+        asked.question.answered = True
+        self._pauses.pop(asked.question.subject, None)
+        if asked.question.way != GROUP_WAY and asked.question.subject in self._open:
+            self._close(asked.question)
+
+    def void(self) -> None:
+        """Take no answer to what was asked until now: its age is not true any more."""
+        self._nonces.clear()
+
+    def expire(self, now: float) -> None:
+        while self._nonces and next(iter(self._nonces.values())).until < now:
+            self._nonces.popitem(last=False)

@@ -1,0 +1,1 @@
+"""The domain's protocol, without sockets and clocks."""
