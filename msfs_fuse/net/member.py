@@ -11,7 +11,7 @@ import trio
 
 from msfs_fuse.core.metrics import Metric, counter, metrics_of
 from msfs_fuse.core.names import fold
-from msfs_fuse.net.transport import METRICS_PREFIX, QueueFull, Receiver, Transport
+from msfs_fuse.net.transport import METRICS_PREFIX, QueueFull, Receiver, Transport, Unreachable
 from msfs_fuse.net.trust.domain import Domain
 from msfs_fuse.net.trust.here import Heard, Outlet
 from msfs_fuse.net.trust.identity import Identity
@@ -121,7 +121,7 @@ class Member(Outlet, Receiver):
     # ---- what the state machine says ----
 
     def send(self, way: Way, datagram: bytes) -> None:
-        self.send_by(way, datagram)
+        self.send_by((way,), datagram)
 
     def send_to_group(self, datagram: bytes) -> None:
         self.send_to_domain(datagram)
@@ -135,12 +135,26 @@ class Member(Outlet, Receiver):
             sent |= self._try(partial(transport.send_to_domain, datagram, ways))
         return sent
 
-    def send_by(self, way: Way, datagram: bytes) -> bool:
-        """Send by one way; whether there was room for it."""
-        for transport in self.transports:
-            if way.carrier == transport:
-                return self._try(partial(transport.send, way, datagram))
-        return False
+    def send_by(self, ways: Sequence[Way], datagram: bytes) -> bool:
+        """Send by the first of these ways that can be taken.
+
+        Returns:
+            False if there was no room for it. What no link or route takes is lost, as if it were
+            lost on the way.
+        """
+        full = False
+        for way in ways:
+            for transport in self.transports:
+                if way.carrier == transport:
+                    try:
+                        transport.send(way, datagram)
+                    except QueueFull:
+                        full = True
+                    except Unreachable:
+                        pass
+                    else:
+                        return True
+        return not full
 
     def ask_host(self, host: str, datagram: bytes) -> None:
         for transport in self.transports:

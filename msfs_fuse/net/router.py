@@ -75,7 +75,7 @@ class _HostRoute(Route):
             raise SlotError(errno.EHOSTUNREACH) from None
         except TooMany:
             raise SlotError(errno.ENOBUFS) from None
-        sent = [self.member.send_by(way, datagram) for way, datagram in sealed]
+        sent = [self.member.send_by(ways, datagram) for ways, datagram in sealed]
         # A host with two mounts has two receivers. Only if none of them gets it, it is said so:
         # who tries again would have it delivered twice.
         if sent and not any(sent):

@@ -26,6 +26,10 @@ class QueueFull(Exception):
     """The transport has not got rid of what it was given before: nobody gets this one."""
 
 
+class Unreachable(Exception):
+    """There is no link or route to that address now: nobody gets this one."""
+
+
 class Receiver(Protocol):
     """Who gets what a transport brings. Every method returns at once."""
 
@@ -58,7 +62,8 @@ class Transport(Protocol):
         """Send by a way that this transport has made.
 
         Raises:
-            QueueFull: it was not sent.
+            QueueFull: it was not sent, for want of room.
+            Unreachable: it was not sent.
         """
 
     def send_to_domain(self, datagram: bytes, beyond: Collection[Way] = ()) -> None:

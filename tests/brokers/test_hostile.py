@@ -91,12 +91,12 @@ async def test_a_packet_of_256_mib_is_not_waited_for(caplog: pytest.LogCaptureFi
 
 
 async def test_the_longest_datagram_fits_and_one_byte_over_the_limit_does_not() -> None:
-    topic = b"ms1/corp/b/" + b"x" * 64
+    topic = b"ms2/corp/b/" + b"x" * 64
     longest = publish(topic, b"x" * (MAX_PACKET - len(topic) - 2))
     async with broker(sends(longest)) as url:
         ada = Host("ada", mqtt("ada", url, protocol="3.1.1"))
         async with serving(ada):
-            await eventually(lambda: ada.count("dropped", reason="too_long"))
+            await eventually(lambda: ada.count("dropped", reason="length"))
     async with broker(sends(publish(topic, b"x" * (MAX_PACKET - len(topic) - 1)))) as url:
         ada = Host("ada", mqtt("ada", url, protocol="3.1.1"))
         async with serving(ada, up=False):
@@ -122,15 +122,15 @@ async def test_what_paho_would_keep_or_answer_without_end(packet: bytes, words: 
             await eventually(lambda: ada.state.startswith("away") and words in ada.state)
 
 
-@pytest.mark.parametrize("topic", [b"", b"\xff\xfe", b"ms1/corp/b/../x", b"$SYS/x", b"\0"])
+@pytest.mark.parametrize("topic", [b"", b"\xff\xfe", b"ms2/corp/b/../x", b"$SYS/x", b"\0"])
 async def test_odd_topics(topic: bytes) -> None:
     """What is no topic of ours is dropped, or ends the connection; nothing else happens."""
-    good = publish(b"ms1/corp/b/eve", b"x")
+    good = publish(b"ms2/corp/b/eve", b"x")
     async with broker(sends(publish(topic, b"x") + good)) as url:
         ada = Host("ada", mqtt("ada", url, protocol="3.1.1"))
         async with serving(ada, up=False):
             await eventually(
-                lambda: ada.count("dropped", reason="too_short") or ada.state.startswith("away")
+                lambda: ada.count("dropped", reason="length") or ada.state.startswith("away")
             )
 
 
@@ -147,7 +147,7 @@ async def test_what_is_no_broker(noise: bytes, protocol: str) -> None:
 
 async def test_a_flood_leaves_time_for_others() -> None:
     """What it is like for the files of this host while nonsense comes as fast as it can."""
-    flood = publish(b"ms1/corp/b/eve", bytes(400)) * 100
+    flood = publish(b"ms2/corp/b/eve", bytes(400)) * 100
 
     async def say(stream: trio.SocketStream) -> None:
         with trio.move_on_after(1):
@@ -162,7 +162,7 @@ async def test_a_flood_leaves_time_for_others() -> None:
                 start = trio.current_time()
                 await trio.sleep(0.002)
                 longest = max(longest, trio.current_time() - start)
-    assert ada.count("dropped", reason="version") + ada.count("dropped", reason="kind") > 1000
+    assert ada.count("dropped", reason="length") > 1000
     assert longest < 0.2, f"a pause of {longest:.3f} s"
 
 
@@ -214,7 +214,7 @@ async def test_everything_twice_and_again_later(tmp_path: Path) -> None:
                 # One that has just come is shown it all once more.
                 cyd = Host("cyd", mqtt("cyd", f"mqtt://127.0.0.1:{port}"))
                 async with serving(cyd):
-                    await eventually(lambda: cyd.count("dropped", reason="before_start") >= 5)
+                    await eventually(lambda: cyd.count("dropped") >= 5)
                     ada.send("corp", b"new")
                     await eventually(lambda: cyd.delivered)
                     assert cyd.delivered == [b"new"]

@@ -161,7 +161,7 @@ def test_udp_and_a_broker_deliver_once() -> None:
                     write(ada, "@bob/slot", b"%d" % number)
                     write(ada, "@corp/slot", b"all %d" % number)
                 assert len(settle(slot, 100)) == 100
-                assert metric(bob, "dropped", reason="replayed") - before >= 90
+                assert metric(bob, "dropped", reason="replayed") - before >= 45
                 ip("-n", hosts[0].namespace, "link", "set", "eth0", "down")
                 write(ada, "@bob/slot", b"by the broker")
                 assert settle(slot, 1) == [b"by the broker"]
@@ -182,7 +182,7 @@ def test_a_node_of_a_cluster_is_killed_and_traffic_goes_on(tmp_path: Path) -> No
         def goes_by_both() -> bool:
             """Each of ada's two connections leads to both of bob's."""
             before = metric(bob, "dropped", reason="replayed")
-            write(ada, "@bob/slot", b"probe")
+            write(ada, "@corp/slot", b"probe")
             assert settle(slot, 1) == [b"probe"]
             return metric(bob, "dropped", reason="replayed") - before >= 3
 

@@ -44,31 +44,31 @@ def test_who_has_sent_is_in_the_topic(domain: str, ada: str, bob: str) -> None:
     assert receiver.origin(sender.presence) == Origin(fold(ada), ada)
 
 
-TOPICS = Topics("ms1", "Corp", "Build.7", "m")
+TOPICS = Topics("ms2", "Corp", "Build.7", "m")
 
 
 def test_the_topics_stay_what_they_are() -> None:
     """Other versions of this program have to find them."""
-    assert TOPICS.host("Web_1.example") == "ms1/corp/h/web__1_-example/build_-7"
-    assert TOPICS.domain == "ms1/corp/b/build_-7"
-    assert TOPICS.presence == "ms1/corp/p/build_-7/m"
-    assert TOPICS.subscriptions == ("ms1/corp/h/build_-7/+", "ms1/corp/b/+", "ms1/corp/p/+/+")
+    assert TOPICS.host("Web_1.example") == "ms2/corp/h/web__1_-example/build_-7"
+    assert TOPICS.domain == "ms2/corp/b/build_-7"
+    assert TOPICS.presence == "ms2/corp/p/build_-7/m"
+    assert TOPICS.subscriptions == ("ms2/corp/h/build_-7/+", "ms2/corp/b/+", "ms2/corp/p/+/+")
 
 
 @pytest.mark.parametrize(
     "topic",
     [
         "",
-        "ms1/corp/b",
-        "ms1/corp/b/",
-        "ms1/corp/b/a/b",
-        "ms1/corp/b/_x",
-        "ms1/corp/b/A",
-        "ms1/corp/h/other/ada",
-        "ms1/corp/p/ada",
-        "ms1/corp/q/ada/m",
-        "ms1/lab/b/ada",
-        "x/ms1/corp/b/ada",
+        "ms2/corp/b",
+        "ms2/corp/b/",
+        "ms2/corp/b/a/b",
+        "ms2/corp/b/_x",
+        "ms2/corp/b/A",
+        "ms2/corp/h/other/ada",
+        "ms2/corp/p/ada",
+        "ms2/corp/q/ada/m",
+        "ms2/lab/b/ada",
+        "x/ms2/corp/b/ada",
     ],
 )
 def test_what_is_no_topic_of_ours(topic: str) -> None:

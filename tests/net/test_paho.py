@@ -62,4 +62,4 @@ def test_a_paho_that_cannot_be_guarded_is_one_clear_line(
 def test_the_installed_paho_is_good(config: str) -> None:
     done = run("pass", "config", "--check", "--config", config)
     assert (done.returncode, done.stderr) == (0, "")
-    assert "domain corp: mqtt://127.0.0.1:1" in done.stdout
+    assert "domain corp: host ada, mqtt://127.0.0.1:1" in done.stdout

@@ -262,10 +262,10 @@ class World:
         self._serial += 1
         data = b"%d" % self._serial
         with contextlib.suppress(Unknown, TooMany):
-            for way, datagram in node.domain.seal_for_host(
+            for ways, datagram in node.domain.seal_for_host(
                 other, self._message(host, data), self.wire.now
             ):
-                node.send(way, datagram)
+                node.send(ways[0], datagram)
         return data
 
     def _message(self, host: str, data: bytes) -> Message:

@@ -125,8 +125,8 @@ class Node:
     # ---- what a test does ----
 
     def write(self, host: str, data: bytes) -> None:
-        for way, datagram in self.domain.seal_for_host(host, message(data), self.wire.now):
-            self.send(way, datagram)
+        for ways, datagram in self.domain.seal_for_host(host, message(data), self.wire.now):
+            self.send(ways[0], datagram)
 
     def broadcast(self, data: bytes) -> None:
         datagram = self.domain.seal_for_domain(message(data), self.wire.now)

@@ -187,8 +187,12 @@ class Domain:
 
     # ---- sending ----
 
-    def seal_for_host(self, host: str, message: Message, now: float) -> Sequence[tuple[Way, bytes]]:
-        """A datagram for each mount of a host. None yet, if it was asked and has time to answer.
+    def seal_for_host(
+        self, host: str, message: Message, now: float
+    ) -> Sequence[tuple[list[Way], bytes]]:
+        """A datagram for each mount of a host, and the ways to it in the order to try them.
+
+        None yet, if the host was asked and has time to answer.
 
         Raises:
             Unknown: there is none, or no way to any.
@@ -200,7 +204,8 @@ class Domain:
             way = mount.best_way(self._outlet.is_up)
             pair = self._pair_to(mount)
             if way is not None and pair is not None:
-                sealed.append((way, self.here.own.seal_pair(pair, _pack_message(message), now)))
+                ways = [way, *mount.other_ways(way)] if len(mount.ways) > 1 else [way]
+                sealed.append((ways, self.here.own.seal_pair(pair, _pack_message(message), now)))
                 self._look_after(mount, way, now)
         if not sealed:
             if not mounts and self._sought.get(fold(host), now) <= now:
@@ -265,8 +270,8 @@ class Domain:
         self._hearing.release(mount, now)
         self._expire(now)
         for host, message in self._queued.take(lambda each: fold(each[0]) == mount.name):
-            for way, datagram in self.seal_for_host(host, message, now):
-                self.here.send(way, datagram)
+            for ways, datagram in self.seal_for_host(host, message, now):
+                self.here.send(ways[0], datagram)
 
     def _expire(self, now: float) -> None:
         self._hearing.expire(now)

@@ -148,10 +148,18 @@ class Mount:
         Args:
             is_up: whether what moves datagrams that way is connected.
         """
-        ways = [way for way in self.ways if is_up(way)] if len(self.ways) > 1 else self.ways
-        if not ways:
+        if len(self.ways) < 2:
             return next(iter(self.ways), None)
-        return min(ways, key=lambda way: (not self.ways[way].direct, self.ways[way].since))
+        return min(self.ways, key=lambda way: self._rank(way, is_up))
+
+    def other_ways(self, best: Way) -> list[Way]:
+        """Those to try if the best one cannot be taken just now."""
+        rest = [way for way in self.ways if way != best]
+        return sorted(rest, key=lambda way: self._rank(way, lambda _: True))
+
+    def _rank(self, way: Way, is_up: Callable[[Way], bool]) -> tuple[bool, bool, float]:
+        state = self.ways[way]
+        return not is_up(way), not state.direct, state.since
 
     def add_way(self, way: Way, direct: bool, now: float) -> bool:
         """It has answered from there. False if it has ways enough that are as good."""

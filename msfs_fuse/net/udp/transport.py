@@ -10,6 +10,7 @@ was sent to the group on that interface, and mounts that share a host each get a
 import errno
 import ipaddress
 import logging
+import os
 import socket
 from collections import deque
 from collections.abc import Callable, Collection, Iterable
@@ -18,7 +19,14 @@ from dataclasses import dataclass
 import trio
 
 from msfs_fuse.core.metrics import Metric, counter, metrics_of
-from msfs_fuse.net.transport import METRICS_PREFIX, QueueFull, Receiver, SendCounts, Transport
+from msfs_fuse.net.transport import (
+    METRICS_PREFIX,
+    QueueFull,
+    Receiver,
+    SendCounts,
+    Transport,
+    Unreachable,
+)
 from msfs_fuse.net.trust.identity import Identity
 from msfs_fuse.net.trust.keys import Keys, domain_context
 from msfs_fuse.net.trust.mounts import Way
@@ -85,10 +93,8 @@ class UdpTransport(Transport):
     def send(self, way: Way, datagram: bytes) -> None:
         endpoint = way.address
         assert isinstance(endpoint, Endpoint)
-        if (self._queue or not self._send(endpoint, datagram)) and not self._enqueue(
-            endpoint, datagram
-        ):
-            raise QueueFull
+        if self._queue or not self._send(endpoint, datagram, strict=True):
+            self._enqueue(endpoint, datagram)
 
     def send_to_domain(self, datagram: bytes, beyond: Collection[Way] = ()) -> None:
         # Who gets a second copy by multicast drops it.
@@ -103,7 +109,10 @@ class UdpTransport(Transport):
         refused = 0
         for endpoint in endpoints:
             if self._queue or not self._send(endpoint, datagram):
-                refused += not self._enqueue(endpoint, datagram)
+                try:
+                    self._enqueue(endpoint, datagram)
+                except QueueFull:
+                    refused += 1
         # Only if nobody gets it: who tries again would have it delivered twice.
         if refused and refused == len(endpoints):
             raise QueueFull
@@ -159,29 +168,33 @@ class UdpTransport(Transport):
 
     # ---- sending ----
 
-    def _enqueue(self, endpoint: Endpoint, datagram: bytes) -> bool:
+    def _enqueue(self, endpoint: Endpoint, datagram: bytes) -> None:
         if len(self._queue) >= QUEUE_SIZE:
             self._counts.send_queue_full += 1
-            return False
+            raise QueueFull
         self._queue.append((endpoint, datagram))
         self._queued.set()
-        return True
 
-    def _send(self, endpoint: Endpoint, datagram: bytes) -> bool:
-        """Send, or lose and count. False if the socket has no room for it now."""
+    def _send(self, endpoint: Endpoint, datagram: bytes, *, strict: bool = False) -> bool:
+        """Send, or lose and count. False if the socket has no room for it now.
+
+        Raises:
+            Unreachable: if `strict`, for what would be lost.
+        """
         sock = self._sockets.get(endpoint.family)
-        if sock is None:
-            self._counts.send_failed += 1
-            return True
-        control = multicast.interface_control(endpoint.family, endpoint.scope)
         try:
+            if sock is None:
+                raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
+            control = multicast.interface_control(endpoint.family, endpoint.scope)
             sock.sendmsg([datagram], control, 0, endpoint.to_socket())
         except BlockingIOError:
             return False
         except OSError as error:
-            # No route, no such interface, the link is down: as if it were lost on the way.
+            # No route, no such interface, the link is down.
             self._counts.send_failed += 1
             log.debug("not sent to %s: %s", endpoint, error.strerror)
+            if strict:
+                raise Unreachable from None
             return True
         self._counts.sent += 1
         return True

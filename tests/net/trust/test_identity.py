@@ -174,7 +174,7 @@ def test_what_has_expired(tmp_path: Path) -> None:
     ],
 )
 def test_certificates_that_name_no_single_host(tmp_path: Path, san: str, key: str) -> None:
-    with pytest.raises(IdentityError, match="is not that of a host|not Ed25519"):
+    with pytest.raises(IdentityError, match=r"is not that of a host|not Ed25519"):
         load(by_openssl(tmp_path, san=san, key=key), "corp")
 
 
@@ -246,7 +246,7 @@ def test_openssl_takes_ours(corp: Authority) -> None:
     corp.admit(["bob"])
     corp.revoke("bob")
     openssl(directory, "verify", "-CAfile", "authority.pem", str(path))
+    words = ["-crl_check", "-CRLfile", "corp.revoked", "-CAfile", "authority.pem"]
     with pytest.raises(subprocess.CalledProcessError):
-        words = ["-crl_check", "-CRLfile", "corp.revoked", "-CAfile", "authority.pem"]
         openssl(directory, "verify", *words, "bob.member")
     openssl(directory, "crl", "-in", "corp.revoked", "-CAfile", "authority.pem", "-noout")
