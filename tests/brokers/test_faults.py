@@ -228,3 +228,26 @@ async def test_a_slow_broker(tmp_path: Path) -> None:
                 assert bob.delivered == [b"%d" % n for n in range(len(bob.delivered))]
             nursery.cancel_scope.cancel()
     print(f"\nslow: {sent} written, {refused} refused, {len(bob.delivered)} arrived")
+
+
+async def test_what_a_broker_that_hangs_may_have_lost_is_counted(tmp_path: Path) -> None:
+    """A sent datagram is one that the kernel took; these the broker has given no sign of."""
+    with mosquitto(tmp_path / "broker") as broker:
+        ada, bob = (
+            Host(name, mqtt(name, broker.url, keepalive=2.0, connect_timeout=1.0))
+            for name in ("ada", "bob")
+        )
+        async with serving(ada), serving(bob):
+            await in_contact(ada, bob)
+            ada.send("corp", b"this one comes")
+            await eventually(lambda: b"this one comes" in bob.delivered)
+            # A PINGRESP: what was sent before it has been taken.
+            connection = ada.transports[0]._connection  # type: ignore[attr-defined]
+            await eventually(lambda: connection._client.unanswered == 0)
+            broker.signal(signal.SIGSTOP)
+            for number in range(7):
+                ada.send("corp", b"lost %d" % number)
+            assert ada.count("sent_unanswered") == 0
+            await eventually(lambda: ada.state.startswith("away"))
+            assert ada.count("sent_unanswered") >= 7
+            broker.signal(signal.SIGCONT)

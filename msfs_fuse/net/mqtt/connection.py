@@ -74,6 +74,10 @@ class Connection:
     Args:
         subscriptions: topics to listen to.
         will: the topic that the broker shall empty when the connection ends.
+
+    Attributes:
+        unanswered: once it has ended: how many messages it was given after the last sign of life of
+            the broker, which may not have passed them on.
     """
 
     def __init__(
@@ -96,6 +100,7 @@ class Connection:
         self._waiting = 0
         self._trouble: LinkDown | None = None
         self._is_leaving = False
+        self.unanswered = 0
         self._expiry: Properties | None = None
         if version == MQTTProtocolVersion.MQTTv5:
             self._expiry = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
@@ -140,6 +145,8 @@ class Connection:
             if not has_ended:
                 with trio.CancelScope(shield=True):
                     await self._say_goodbye(sock)
+            if self._client is not None and not self._is_leaving:
+                self.unanswered = self._client.unanswered
             self._client = None
             self._before_close(sock)
             sock.close()
@@ -160,6 +167,7 @@ class Connection:
         if self._waiting >= QUEUE_SIZE:
             raise QueueFull
         self._waiting += 1  # until on_publish
+        client.unanswered += 1
         # That writes what the socket takes.
         client.publish(topic, payload, retain=retain, properties=self._expiry if retain else None)
         if client.want_write():

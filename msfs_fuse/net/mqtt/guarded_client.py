@@ -73,6 +73,7 @@ class GuardedClient(paho.Client):
 
     Attributes:
         heard_at: when the broker sent anything; trio's time, in seconds.
+        unanswered: how many messages have been sent since then; whoever sends counts them.
         trouble: why the connection has ended, for people, as far as it has and that is known.
     """
 
@@ -88,6 +89,7 @@ class GuardedClient(paho.Client):
         self._input = b""
         self._is_answered = False
         self.heard_at = trio.current_time()
+        self.unanswered = 0
         self.trouble: str | None = None
 
     @property
@@ -111,6 +113,7 @@ class GuardedClient(paho.Client):
                 self.trouble = dial.words(error)
                 raise
             self.heard_at = trio.current_time()
+            self.unanswered = 0
         data, self._input = self._input[:bufsize], self._input[bufsize:]
         return data
 

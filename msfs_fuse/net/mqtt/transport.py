@@ -77,6 +77,10 @@ def pause(attempts: int, outage: float) -> float:
 @dataclass
 class _BrokerCounts(SendCounts):
     sent_while_away: int = counter("Datagrams lost because the broker was away.")
+    sent_unanswered: int = counter(
+        "Datagrams sent after the last sign of life of a broker whose connection then ended: "
+        "it may have lost them."
+    )
 
 
 class MqttTransport(Transport):
@@ -204,6 +208,7 @@ class MqttTransport(Transport):
                 trouble = error
             finally:
                 self._connection = None
+                self._counts.sent_unanswered += connection.unanswered
                 self._leaving.clear()
             nursery.cancel_scope.cancel()
         return trouble

@@ -1,15 +1,11 @@
-"""Multicast: the groups of a domain, the interfaces to use, and how to hear when they change."""
+"""Multicast: the groups of a domain, and the sockets that send and listen there."""
 
-import fcntl
 import hashlib
 import ipaddress
 import logging
-import os
 import socket
 import struct
-from collections.abc import Mapping, Sequence
-
-import trio
+from collections.abc import Mapping
 
 log = logging.getLogger(__name__)
 
@@ -19,32 +15,13 @@ _IP_MULTICAST_ALL = 49
 _IPV6_MULTICAST_ALL = 29
 _IP_MTU_DISCOVER = 10
 _IP_PMTUDISC_DONT = 0
+_SO_RCVBUFFORCE = 33
 _SO_MEMINFO = 55  # <asm-generic/socket.h>
-
-# <linux/sockios.h>, <linux/if.h>
-_SIOCGIFFLAGS = 0x8913
-_IFREQ = struct.Struct("16sH22x")
-_IFF_UP = 0x1
-_IFF_LOOPBACK = 0x8
-_IFF_MULTICAST = 0x1000
-
-# <linux/rtnetlink.h>: RTMGRP_LINK, RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR.
-_LINK_AND_ADDRESS_GROUPS = 0x1 | 0x10 | 0x100
-_NETLINK_SIZE = 64 * 1024
-
-# Changes come in bursts: what follows within so many seconds is part of the same one.
-_SETTLE = 0.5
 
 _IN_PKTINFO = struct.Struct("@i4s4s")
 _IP_MREQN = struct.Struct("@4s4si")
 _IPV6_MREQ = struct.Struct("@16si")
 _ANY = bytes(4)
-
-# The most interfaces that are used unasked.
-_MAX_INTERFACES = 16
-
-# <linux/sockios.h>
-_SIOCGIFADDR = 0x8915
 
 
 def groups(seed: bytes) -> Mapping[int, str]:
@@ -62,58 +39,12 @@ def groups(seed: bytes) -> Mapping[int, str]:
     }
 
 
-def interfaces(names: Sequence[str] | None) -> dict[int, str]:
-    """The interfaces that are up and do multicast, by index.
-
-    Args:
-        names: those to use; None for those that lead to other machines, the first 16 of them:
-            not loopback, not parts of a bridge or bond, not bridges of containers alone, none
-            without an address.
-    """
-    found: dict[int, str] = {}
-    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-        for index, name in socket.if_nameindex():
-            if names is not None and name not in names:
-                continue
-            try:
-                reply = fcntl.ioctl(probe, _SIOCGIFFLAGS, _IFREQ.pack(os.fsencode(name), 0))
-            except OSError:
-                continue  # gone since
-            flags = _IFREQ.unpack(reply)[1]
-            if not (flags & _IFF_UP and flags & _IFF_MULTICAST) or flags & _IFF_LOOPBACK:
-                continue
-            if names is None and (len(found) == _MAX_INTERFACES or not _leads_elsewhere(name)):
-                continue
-            found[index] = name
-    return found
-
-
-def _leads_elsewhere(name: str) -> bool:
-    """Whether other machines may be behind an interface, as far as sysfs and its address tell."""
-    path = os.path.join("/sys/class/net", name)
-    if os.path.exists(os.path.join(path, "master")) or not _has_address(name):
-        return False
+def make_room(sock: socket.socket, size: int) -> None:
+    """Have the kernel keep so many bytes for us; without CAP_NET_ADMIN up to rmem_max."""
     try:
-        parts = os.listdir(os.path.join(path, "brif"))
-    except OSError:
-        return True  # no bridge, or no sysfs of this network namespace
-    # Virtual devices have no bus to be on.
-    return any(os.path.exists(os.path.join("/sys/class/net", each, "device")) for each in parts)
-
-
-def _has_address(name: str) -> bool:
-    try:
-        with open("/proc/net/if_inet6") as table:
-            if any(line.split()[-1] == name for line in table):
-                return True
-    except OSError:
-        pass  # no IPv6 here
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        try:
-            fcntl.ioctl(probe, _SIOCGIFADDR, _IFREQ.pack(os.fsencode(name), 0))
-        except OSError:
-            return False
-    return True
+        sock.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, size)
+    except PermissionError:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, size)
 
 
 def drops(sock: socket.socket) -> int:
@@ -173,32 +104,3 @@ def listen(family: int, group: str, port: int, index: int) -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-class LinkChanges:
-    """Tells when interfaces or their addresses come and go, from rtnetlink(7).
-
-    Raises:
-        OSError: there is no netlink here.
-    """
-
-    def __init__(self) -> None:
-        self._socket = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE)
-        self._socket.setblocking(False)
-        self._socket.bind((0, _LINK_AND_ADDRESS_GROUPS))
-
-    async def wait(self) -> None:
-        """Wait for the next change, and until no more follow it at once."""
-        await trio.lowlevel.wait_readable(self._socket)
-        await trio.sleep(_SETTLE)
-        while True:
-            try:
-                self._socket.recv(_NETLINK_SIZE)
-            except BlockingIOError:
-                return
-            except OSError as error:  # ENOBUFS: we missed some, and look at everything anyway
-                log.debug("netlink: %s", error)
-
-    def close(self) -> None:
-        """Close the socket."""
-        self._socket.close()

@@ -33,6 +33,7 @@ from msfs_fuse.net.trust.mounts import Way
 from msfs_fuse.net.trust.wire import MAX_SIZE
 from msfs_fuse.net.udp import multicast
 from msfs_fuse.net.udp.endpoint import Endpoint
+from msfs_fuse.net.udp.links import LinkChanges, usable
 from msfs_fuse.net.udp.resolver import StaticPeers
 from msfs_fuse.net.udp.settings import UdpSettings
 
@@ -45,7 +46,7 @@ QUEUE_SIZE = 512
 # but what is left of a flood fills the kernel's buffer, and then good datagrams are lost as well.
 _BATCH = 32
 
-# The kernel's buffer for what we have not taken yet, in bytes; it gives less if rmem_max is less.
+# The kernel's buffer for what we have not taken yet, in bytes.
 _RECEIVE_BUFFER = 4 * 1024 * 1024
 
 # Sources whose way is kept ready.
@@ -222,8 +223,7 @@ class UdpTransport(Transport):
             async with trio.open_nursery() as nursery:
                 for sock in self._sockets.values():
                     nursery.start_soon(self._receive, sock, receiver, False)
-                if self._use_multicast:
-                    await nursery.start(self._follow_interfaces, receiver, nursery)
+                await nursery.start(self._follow_interfaces, receiver, nursery)
                 nursery.start_soon(self._drain)
                 nursery.start_soon(self._static.run, receiver.changed)
                 task_status.started()
@@ -240,7 +240,7 @@ class UdpTransport(Transport):
             return
         self._sockets[family] = sock
         sock.setblocking(False)
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
+        multicast.make_room(sock, _RECEIVE_BUFFER)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         multicast.prepare_sending(sock)
@@ -274,7 +274,7 @@ class UdpTransport(Transport):
         *,
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
-        changes = multicast.LinkChanges()
+        changes = LinkChanges(self._interfaces)
         self._listen_anew = lambda: self._listen(receiver, nursery)
         try:
             self._listen(receiver, nursery)
@@ -289,13 +289,13 @@ class UdpTransport(Transport):
 
     def _listen(self, receiver: Receiver, nursery: trio.Nursery) -> None:
         """Listen where interfaces and keys have come, and no more where they have gone."""
-        present = multicast.interfaces(self._interfaces)
+        present = usable(self._interfaces) if self._use_multicast else {}
         groups = {address: family for each in self._groups for family, address in each.items()}
         for key in [
             each for each in self._listening if each[0] not in groups or each[1] not in present
         ]:
             self._listening.pop(key).scope.cancel()
-        for index, name in present.items():
+        for index, interface in present.items():
             for group, family in groups.items():
                 if (group, index) in self._listening or family not in self._sockets:
                     continue
@@ -304,7 +304,7 @@ class UdpTransport(Transport):
                         socket.AddressFamily(family), group, self._group_port, index
                     )
                 except OSError as error:  # such as IPv6 being off there
-                    log.debug("no multicast on %s: %s", name, error.strerror)
+                    log.debug("no multicast on %s: %s", interface.name, error.strerror)
                     continue
                 listener = self._listening[group, index] = _Listener(sock, trio.CancelScope())
                 nursery.start_soon(self._receive_group, listener, receiver)
