@@ -40,7 +40,7 @@ from msfs_fuse.net.netbios.refusal import Reason, Refused
 from msfs_fuse.net.netbios.routes import GroupRoute, HostRoute, OwnRoute, ReplyRoute
 from msfs_fuse.net.netbios.settings import DOMAIN, NetbiosSettings, Way
 from msfs_fuse.net.transport import METRICS_PREFIX, QueueFull
-from msfs_fuse.net.udp.multicast import LinkChanges
+from msfs_fuse.net.udp.links import LinkChanges
 from msfs_fuse.net.udp.resolver import StaticPeers
 
 log = logging.getLogger(__name__)
@@ -375,7 +375,7 @@ class NetbiosRouter(Router):
         """
         self._deliver = deliver
         ports = (self._port, self._service.port)
-        changes = LinkChanges()
+        changes = LinkChanges(self._settings.interfaces)
         try:
             for port in ports:
                 port.open()
