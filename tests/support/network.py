@@ -62,7 +62,9 @@ class Host:
             member = admitted(self.directory / match[1], self.name)
             return f'{match[0]}\nmember = "{member}"'
 
-        path.write_text(re.sub(r"^\[domain\.(\w+)\]$", admit, text, flags=re.M))
+        text = re.sub(r"^\[domain\.(\w+)\]$", admit, text, flags=re.M)
+        # Where there is a domain, the member file says what this host is called.
+        path.write_text(text if "\nmember = " in text else f'host = "{self.name}"\n{text}')
         return path
 
     @contextlib.contextmanager
