@@ -1,5 +1,5 @@
-"""Other hosts: sealed datagrams, domains, and the transports that carry them.
+"""Other hosts: domains, their protocol, and the transports that carry it.
 
-A message is sealed once, with the key of its domain; each transport moves opaque bytes. What is
-pure (datagram, keyring, replay, domain) has no socket, event loop or clock.
+A message is sealed once; each transport moves opaque bytes. `trust` is the protocol and pure: it
+has no socket, event loop or clock. `netbios` is another kind of network, that of Windows and Samba.
 """
