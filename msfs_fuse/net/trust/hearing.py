@@ -250,7 +250,8 @@ class Hearing:
             raise Refused(Reason.MALFORMED)
 
     def _limit_group(self, mount: Mount, way: Way, now: float) -> None:
-        if way in mount.ways:
+        # A broker pins the sender, also while a slow one keeps its answers back.
+        if way in mount.ways or way.host:
             if mount.rate is None:
                 mount.rate = Bucket(limits.GROUP_ON_WAY, now)
             passes = mount.rate.take(now) and self._way_limit.take(now)
