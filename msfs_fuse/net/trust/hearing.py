@@ -15,7 +15,7 @@ from msfs_fuse.net.trust.bodies import (
     Reader,
 )
 from msfs_fuse.net.trust.handshake import Handshake
-from msfs_fuse.net.trust.here import Heard, Here, check_host
+from msfs_fuse.net.trust.here import Heard, Here, Job, check_host
 from msfs_fuse.net.trust.holds import Holds
 from msfs_fuse.net.trust.keys import DomainKey
 from msfs_fuse.net.trust.limits import Bucket, Limiter
@@ -59,6 +59,7 @@ class Hearing:
         self._keep = keep
         self._restart = restart
         self._held = Holds[_Held](limits.HELD, limits.HELD_PER_SOURCE)
+        self._in_turn: set[bytes] = set()  # datagrams whose signatures wait to be verified
         self._unknown_limit = Limiter(limits.UNKNOWN_PER_SOURCE, limits.UNKNOWN, now)
         self._group_limit = Limiter(limits.GROUP_ELSEWHERE, limits.GROUP, now)
         self._way_limit = Bucket(limits.GROUP, now)
@@ -224,6 +225,8 @@ class Hearing:
         content = body[:-SIGNATURE_SIZE]
         if not content:
             raise Refused(Reason.MALFORMED)
+        if datagram in self._in_turn:
+            raise Refused(Reason.REPLAYED)
         proven = mount if mount is not None and mount.proven else None
         if content[0] == GroupType.MESSAGE:
             message = Message.parse(content[1:])
@@ -233,21 +236,41 @@ class Hearing:
                 self._hold_unknown(header.id, header, datagram, way, now, by_group)
             else:
                 self._limit_group(proven, way, now)
-                self._here.later(
-                    lambda at: self._take_message(proven, header, body, message, way, at, by_group)
+                self._verify_later(
+                    datagram,
+                    lambda at: self._take_message(proven, header, body, message, way, at, by_group),
                 )
         elif content[0] == GroupType.HELLO:
             card = _card_of(content[1:])
             if card.mount(self._here.context) != header.id:
                 raise Refused(Reason.MALFORMED)
             self._limit_hello(proven, card, header, way, now)
-            self._here.later(lambda at: self._take_hello(card, header, body, way, at, by_group))
+            self._verify_later(
+                datagram, lambda at: self._take_hello(card, header, body, way, at, by_group)
+            )
         elif content[0] == GroupType.BYE and len(content) == 1:
             if proven is not None:
                 self._limit_group(proven, way, now)
-                self._here.later(lambda at: self._take_bye(proven, header, body, at))
+                self._verify_later(datagram, lambda at: self._take_bye(proven, header, body, at))
         else:
             raise Refused(Reason.MALFORMED)
+
+    def _verify_later(self, datagram: bytes, job: Job) -> None:
+        """Have a signature verified when the loop has time.
+
+        No window knows the counter until then, so copies that come meanwhile are told by their
+        bytes: who repeats all that he hears must not use up the sender's rate.
+
+        Raises:
+            Refused: LIMITED_WORK.
+        """
+
+        def in_turn(at: float) -> None:
+            self._in_turn.discard(datagram)
+            job(at)
+
+        self._here.later(in_turn)
+        self._in_turn.add(datagram)
 
     def _limit_group(self, mount: Mount, way: Way, now: float) -> None:
         # A broker pins the sender, also while a slow one keeps its answers back.
