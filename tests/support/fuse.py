@@ -14,7 +14,7 @@ from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.metrics import Metric
 from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE
-from msfs_fuse.core.network import Link, Route, Router
+from msfs_fuse.core.network import Route, Routers
 from msfs_fuse.core.slot import Sender
 from msfs_fuse.fuse.operations import Operations
 
@@ -80,10 +80,11 @@ class RecordedRoute:
         self.sent.append((path, data))
 
 
-class OtherHosts:
+class OtherHosts(Routers):
     """A router that knows the hosts it is given."""
 
     def __init__(self, **routes: RecordedRoute) -> None:
+        super().__init__()
         self.routes = routes
         self.numbers: list[Metric] = []
 
@@ -92,9 +93,6 @@ class OtherHosts:
 
     def names(self) -> list[str]:
         return list(self.routes)
-
-    def links(self) -> list[Link]:
-        return []
 
     def metrics(self) -> list[Metric]:
         return self.numbers
@@ -114,7 +112,7 @@ class Kernel:
     def __init__(self, *, router: OtherHosts | None = None, **limits: int) -> None:
         self.mail = Mailslots(Limits(**{"max_user_share": 100, **limits}), host="here")
         self.router = router or OtherHosts()
-        self.operations = Operations(self.mail, "/mnt", cast(Router, self.router))
+        self.operations = Operations(self.mail, "/mnt", self.router)
 
     async def lookup(self, path: str, by: Context = ALICE) -> int:
         """The inode at a path."""
