@@ -108,6 +108,8 @@ def ask(
     with reply_slot(mount) as slot:
         host = None if address.host is None else targets.read_status(mount)["host"]
         reply = Address(host, tuple(slot.name.split("/")))
+        if address.host is None or fold(address.host) == fold(host or ""):
+            slot.network = False  # before anybody knows its name
         query = discovery.encode(discovery.Query(reply, body))
         deadline = time.monotonic() + seconds
         path = file_of(address, mount)
@@ -121,8 +123,6 @@ def ask(
                     f"{room} bytes"
                 ) from None
             raise explain(error, address, path, mount) from None
-        if address.host is None or fold(address.host) == fold(host or ""):
-            slot.network = False
         yield from messages([slot], mount, signals, deadline=deadline)
 
 

@@ -20,7 +20,8 @@ A *slot* is a name with two queues, of messages and of reads that wait. Whoever 
   over) and `close_handle` take it out of the queue, and out of `_reads` with it.
 - **A slot lives as long as it has a handle.** `create` makes both in one step, `close_handle` of
   the last one ends the slot, its messages and its name. The server may close and come back as
-  long as a client stays.
+  long as a client stays: of what the slot holds it has lost nothing, and a message that it had
+  read in part starts again.
 - **Refusals leave no trace.** Each method checks first and then changes, so a `SlotError` means
   that nothing happened but a count.
 - **Time is an argument**: `now` in nanoseconds since the epoch for what people see, `monotonic`
@@ -210,6 +211,7 @@ class Mailslots:
         answers = []
         if slot.server is handle:
             slot.server = None
+            slot.offset = 0  # the next server gets the message from its beginning
             for token in list(slot.waiting):
                 self._reads.remove(token)
                 answers.append(Answer(token, None, errno.EBADF))
@@ -221,7 +223,7 @@ class Mailslots:
         for message, sender, _ in slot.messages:
             self._release(sender, len(message))
         slot.messages.clear()
-        slot.size = slot.offset = 0
+        slot.size = 0
         slot.grave, slot.died_at = slot.parent, now
         self.tree.detach(slot, now)
         self.shares.discharge_name(slot.uid)

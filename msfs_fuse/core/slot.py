@@ -109,7 +109,7 @@ class Slot(Node):
         grave: the directory that it died in.
         died_at: when, in nanoseconds.
         messages: what is queued, the oldest first.
-        offset: how many bytes of the oldest message have been read.
+        offset: how many bytes of the oldest message the server has read.
         size: bytes queued, in full messages.
         waiting: reads that wait, the oldest first, with the size of their buffers.
         last_sender: who sent the message that was read last, and when (`last_sent_at`).

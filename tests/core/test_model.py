@@ -109,6 +109,8 @@ class Traffic(Comparison):
     @rule(target=closed, handle=consumes(handles))
     def close(self, handle: Pair) -> Pair:
         self.open.remove(handle)
+        if handle.real.slot.server is handle.real:
+            self.forget_pieces(handle.real.slot)
         result = self.both("close_handle", handle, self.tick())
         assert result
         (answers, *real), (expected, *model) = result
@@ -160,6 +162,15 @@ class Traffic(Comparison):
         else:
             del self.asked[token]
         return token
+
+    @rule(target=handles, handle=consumes(handles), size=st.integers(1, 3))
+    def close_in_the_middle_of_a_message(self, handle: Pair, size: int) -> Any:
+        """Of all rules together it takes long to come to this one."""
+        client: Any = self.open_slot(handle, WRITES, ALICE, 0o600)
+        self.write(client, [size + 3])
+        self.read_one(handle, size, wait=False)
+        self.close(handle)
+        return client
 
     @rule(token=tokens)
     def interrupt(self, token: int) -> None:

@@ -4,6 +4,7 @@ import errno
 
 import pytest
 
+from msfs_fuse.core.attributes import PREFIX, get_attribute
 from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.slot import Access, Caller
@@ -21,6 +22,8 @@ from tests.support.core import (
     reopen,
     write,
 )
+
+NEXT_SIZE = PREFIX + "next_size"
 
 
 @pytest.fixture
@@ -260,13 +263,17 @@ def test_a_restart_loses_nothing(mail: Mailslots, by: Caller) -> None:
     assert (new.slot.uid, new.slot.mode) == (ALICE.uid, 0o600)
 
 
-def test_a_restart_goes_on_in_the_middle_of_a_message(mail: Mailslots) -> None:
+def test_a_message_read_in_part_starts_again_for_the_next_server(mail: Mailslots) -> None:
     old = create(mail)
     client = reopen(mail, old, WRITES)
-    write(mail, client, b"half and half")
+    write(mail, client, b"half and half", b"next")
     assert read(mail, old, size=5) == b"half "
+    mail.close_handle(reopen(mail, old, WRITES), 2)  # a client's end changes nothing
+    assert get_attribute(client.slot, NEXT_SIZE) == "8"
     mail.close_handle(old, 2)
-    assert read(mail, reopen(mail, client, READS)) == b"and half"
+    assert get_attribute(client.slot, NEXT_SIZE) == "13"
+    new = reopen(mail, client, READS)
+    assert [read(mail, new, size) for size in (8, 100, 100)] == [b"half and", b" half", b"next"]
 
 
 def test_an_orphan_is_not_for_others(mail: Mailslots) -> None:

@@ -177,10 +177,12 @@ def test_a_restarted_server_carries_on(mount: Mount) -> None:
     with opened(mount / "slot", os.O_WRONLY) as client:
         os.write(client, b"first half, ")
         assert os.read(server, 6) == b"first "
+        assert mount.attribute("slot", "next_size") == "6"
         os.close(server)
+        assert mount.attribute("slot", "next_size") == "12"
         os.write(client, b"second")
         with opened(mount / "slot", os.O_RDONLY) as server:
-            assert os.read(server, 100) == b"half, "
+            assert os.read(server, 100) == b"first half, "
             assert os.read(server, 100) == b"second"
 
 

@@ -208,6 +208,8 @@ class Reference:
         if slot.server is handle:
             answers = [(read.token, None, errno.EBADF) for read in slot.waiting]
             slot.server, slot.waiting = None, []
+            for message in slot.messages:
+                message.rest = message.data
         slot.handles.remove(handle)
         if slot.handles:
             return answers, False, 0
