@@ -161,7 +161,8 @@ OPTIONS: tuple[Option, ...] = (
     _limit("max_bytes", "bytes queued in the mount", in_bytes=True),
     _limit("max_slots_per_user", "slots and directories a user may own; not for root"),
     _limit("max_waiting", "reads that may wait in the mount"),
-    _limit("max_user_share", "percent that one user may have of these three; root all"),
+    _limit("max_handles", "slots that may be open at the same time, each as often as it is open"),
+    _limit("max_user_share", "percent that one user may have of the mount's totals; root all"),
     Option(
         *("busy_poll", "N", _number, str(Settings.busy_poll)),
         "microseconds to look for the next request before sleeping; 0 never; only while requests "

@@ -22,8 +22,9 @@ class Limits:
         max_bytes: bytes queued in the whole mount.
         max_slots_per_user: slots and directories that one user may own; root is exempt.
         max_waiting: reads that may wait at the same time in the whole mount.
-        max_user_share: percent of max_bytes, max_total_messages and max_waiting that one user may
-            have. Root may have all, and the last thirty-second part is for root alone.
+        max_handles: handles of slots that may be open in the whole mount.
+        max_user_share: percent of max_bytes, max_total_messages, max_waiting and max_handles that
+            one user may have. Root may have all, and the last thirty-second part is for root alone.
     """
 
     max_message_size: int = 64 * 1024
@@ -33,6 +34,7 @@ class Limits:
     max_bytes: int = 256 * 1024 * 1024
     max_slots_per_user: int = 4096
     max_waiting: int = 65_536
+    max_handles: int = 262_144
     max_user_share: int = 25
 
     def __post_init__(self) -> None:

@@ -39,7 +39,7 @@ from msfs_fuse.core.counts import Counts
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.metrics import Metric, metrics_of
-from msfs_fuse.core.shares import OTHER_HOSTS, ROOT_UID, Shares
+from msfs_fuse.core.shares import OTHER_HOSTS, ROOT_UID, Held, Shares
 from msfs_fuse.core.slot import (
     Access,
     Answer,
@@ -152,6 +152,7 @@ class Mailslots:
         self.tree.check_new(parent, name)
         if self.strict and not access.reads:
             raise SlotError(errno.ENOENT)
+        self.shares.check_handle(caller.uid)
         self.shares.charge_name(caller.uid)
         slot = Slot(
             self.tree.new_id(),
@@ -189,6 +190,7 @@ class Mailslots:
                 the slot is another user's; EDQUOT for a first server at its limit of slots;
                 ESTALE for a slot that is gone, unless a client comes just after its end.
         """
+        self.shares.check_handle(caller.uid)
         if not slot.handles:
             self._revive(slot, access, now)
         elif access.reads:
@@ -215,13 +217,14 @@ class Mailslots:
             for token in list(slot.waiting):
                 self._reads.remove(token)
                 answers.append(Answer(token, None, errno.EBADF))
+        self.shares.discharge_handle(handle.held)
         slot.handles -= 1
         if slot.handles:
             return Closed(answers, died=False, unread=0)
         unread = len(slot.messages)
         self.counts.messages_unread += unread
-        for message, sender, _ in slot.messages:
-            self._release(sender, len(message))
+        for message, _, _, held in slot.messages:
+            self._release(held, len(message))
         slot.messages.clear()
         slot.size = 0
         slot.grave, slot.died_at = slot.parent, now
@@ -233,12 +236,19 @@ class Mailslots:
     # ---- messages ----
 
     def enqueue(
-        self, slot: Slot, data: bytes, sender: Sender, now: int, sent_at: int | None = None
+        self,
+        slot: Slot,
+        data: bytes,
+        sender: Sender,
+        now: int,
+        sent_at: int | None = None,
+        held: Held | None = None,
     ) -> list[Answer]:
         """Append one message, and answer the reads that waited for it.
 
         Args:
             sent_at: when it was sent by the sender's clock, in nanoseconds; None for now.
+            held: the share it counts in, where the caller has it at hand; else the sender's.
 
         Raises:
             SlotError: EMSGSIZE; ENOSPC at a limit; EINVAL for an empty message. Nothing is
@@ -251,15 +261,15 @@ class Mailslots:
             self.counts.writes_too_long += 1
             raise SlotError(errno.EMSGSIZE)
         limits, shares = self._limits, self.shares
-        uid = _payer(sender)
-        held = shares.of(uid)
+        if held is None:
+            held = shares.of(_payer(sender))
         if (  # not _fits(slot, size), which would be a call more for each message
             len(slot.messages) >= limits.max_messages
             or slot.size + size > limits.max_slot_bytes
             or self.messages >= limits.max_total_messages
             or self.bytes + size > limits.max_bytes
             or (
-                uid != ROOT_UID
+                not held.exempt
                 and (
                     held.messages >= shares.messages
                     or held.bytes + size > shares.bytes
@@ -270,7 +280,7 @@ class Mailslots:
         ):
             self.counts.writes_full += 1
             raise SlotError(errno.ENOSPC)
-        slot.messages.append((data, sender, now if sent_at is None else sent_at))
+        slot.messages.append((data, sender, now if sent_at is None else sent_at, held))
         slot.size += size
         slot.mtime = now
         self.messages += 1
@@ -345,7 +355,7 @@ class Mailslots:
             self._check_waiting(handle, wait)
             if slot.read_timeout is not None:
                 deadline = monotonic + slot.read_timeout * _NANOSECONDS_PER_MILLISECOND
-        self._reads.add(token, slot, size, deadline, self.shares.of(_payer(handle.sender)))
+        self._reads.add(token, slot, size, deadline, handle.held)
         return self._match(slot, now) if slot.messages else []
 
     def cancel_reader(self, token: Hashable) -> bool:
@@ -374,7 +384,7 @@ class Mailslots:
 
     def is_writable(self, handle: Handle) -> bool:
         """Whether a one-byte write would fit."""
-        return self._fits(handle.slot, 1) and self._has_room(handle.sender)
+        return self._fits(handle.slot, 1) and self._has_room(handle.held)
 
     # ---- inside ----
 
@@ -384,7 +394,7 @@ class Mailslots:
         while slot.waiting and slot.messages:
             token, size = next(iter(slot.waiting.items()))
             self._reads.remove(token)
-            data, sender, sent_at = slot.messages[0]
+            data, sender, sent_at, held = slot.messages[0]
             end = slot.offset + size
             rest = len(data) - end
             if rest > 0 and slot.short_read_fails:
@@ -400,12 +410,12 @@ class Mailslots:
             del slot.messages[0]
             slot.offset = 0
             slot.size -= len(data)
-            self._release(sender, len(data))
+            self._release(held, len(data))
             self.counts.messages_read += 1
         return answers
 
     def _check_waiting(self, handle: Handle, wait: bool) -> None:
-        slot, uid = handle.slot, _payer(handle.sender)
+        slot, held = handle.slot, handle.held
         if not wait:
             raise SlotError(errno.EAGAIN)
         if slot.read_timeout == 0:
@@ -413,8 +423,7 @@ class Mailslots:
             raise SlotError(errno.ETIMEDOUT)
         shares, waiting = self.shares, len(self._reads)
         if waiting >= self._limits.max_waiting or (
-            uid != ROOT_UID
-            and (waiting >= shares.all_waiting or shares.of(uid).waiting >= shares.waiting)
+            not held.exempt and (waiting >= shares.all_waiting or held.waiting >= shares.waiting)
         ):
             self.counts.reads_over_limit += 1
             raise SlotError(errno.EAGAIN)
@@ -428,12 +437,10 @@ class Mailslots:
             and self.bytes + size <= limits.max_bytes
         )
 
-    def _has_room(self, sender: Sender) -> bool:
+    def _has_room(self, held: Held) -> bool:
         limits, shares = self._limits, self.shares
-        uid = _payer(sender)
-        if uid == ROOT_UID:
+        if held.exempt:
             return self.messages < limits.max_total_messages and self.bytes < limits.max_bytes
-        held = shares.of(uid)
         return (
             held.messages < shares.messages
             and held.bytes < shares.bytes
@@ -441,9 +448,8 @@ class Mailslots:
             and self.bytes < shares.all_bytes
         )
 
-    def _release(self, sender: Sender, size: int) -> None:
+    def _release(self, held: Held, size: int) -> None:
         shares = self.shares
-        held = shares.of(_payer(sender))
         if (
             held.messages >= shares.messages
             or held.bytes >= shares.bytes
@@ -457,7 +463,8 @@ class Mailslots:
         self.bytes -= size
 
     def _open(self, slot: Slot, access: Access, caller: Caller) -> Handle:
-        handle = Handle(slot, access, Sender(self.host, caller.uid, caller.pid))
+        held = self.shares.charge_handle(caller.uid)
+        handle = Handle(slot, access, Sender(self.host, caller.uid, caller.pid), held)
         slot.handles += 1
         if access.reads:
             slot.server = handle

@@ -22,11 +22,18 @@ _FEW = 1000
 
 @dataclass(slots=True, eq=False)
 class Held:
-    """What a user has of what all share: messages queued, their bytes, and waiting reads."""
+    """What a user has of what all share: messages queued, their bytes, and waiting reads.
 
+    Attributes:
+        exempt: root: no share bounds what it may have.
+        handles: those that are open. They refer to this record, so that no write looks for it.
+    """
+
+    exempt: bool = False
     messages: int = 0
     bytes: int = 0
     waiting: int = 0
+    handles: int = 0
 
 
 class Shares:
@@ -35,11 +42,13 @@ class Shares:
     Attributes:
         messages, bytes, waiting: what one user may have; no bound for root.
         all_messages, all_bytes, all_waiting: what all may have, root aside.
+        handles: those that are open, of all users.
     """
 
     def __init__(self, limits: Limits) -> None:
         self._names: Counter[int] = Counter()
         self._held: dict[int, Held] = {}
+        self.handles = 0
         self.use(limits)
 
     def use(self, limits: Limits) -> None:
@@ -53,16 +62,50 @@ class Shares:
         self.all_bytes = limits.max_bytes - limits.max_bytes // _RESERVE
         self.all_waiting = limits.max_waiting - limits.max_waiting // _RESERVE
 
+    def __len__(self) -> int:
+        """For how many users there is a record."""
+        return len(self._held)
+
     def of(self, uid: int) -> Held:
         """What a user has; whoever holds this may count in it."""
         held = self._held.get(uid)
         if held is None:
             if len(self._held) > _FEW:
                 self._held = {
-                    user: each for user, each in self._held.items() if each.messages or each.waiting
+                    user: each
+                    for user, each in self._held.items()
+                    if each.messages or each.waiting or each.handles
                 }
-            held = self._held[uid] = Held()
+            held = self._held[uid] = Held(exempt=uid == ROOT_UID)
         return held
+
+    def check_handle(self, uid: int) -> None:
+        """Refuse one more open handle.
+
+        Raises:
+            SlotError: ENFILE at the limit, or at this user's share of it.
+        """
+        most = self.limits.max_handles
+        if self.handles >= most or (
+            uid != ROOT_UID
+            and (
+                self.handles >= most - most // _RESERVE
+                or self.of(uid).handles >= max(1, most * self.limits.max_user_share // 100)
+            )
+        ):
+            raise SlotError(errno.ENFILE)
+
+    def charge_handle(self, uid: int) -> Held:
+        """Count one more open handle as this user's; the result is what he has."""
+        held = self.of(uid)
+        held.handles += 1
+        self.handles += 1
+        return held
+
+    def discharge_handle(self, held: Held) -> None:
+        """Count one open handle less."""
+        held.handles -= 1
+        self.handles -= 1
 
     def charge_name(self, uid: int) -> None:
         """Count one more slot or directory as this user's.

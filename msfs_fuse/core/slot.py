@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from msfs_fuse.core.order import Order
+from msfs_fuse.core.shares import Held
 
 
 class Caller(NamedTuple):
@@ -45,9 +46,9 @@ class Sender(NamedTuple):
     proof: Proof = Proof.LOCAL
 
 
-# The bytes, who sent them, and when, in nanoseconds since the epoch. A plain tuple, because every
-# write makes one.
-Message = tuple[bytes, Sender, int]
+# The bytes, who sent them, when, in nanoseconds since the epoch, and whose share they count in. A
+# plain tuple, because every write makes one.
+Message = tuple[bytes, Sender, int, Held]
 
 
 class Answer(NamedTuple):
@@ -134,11 +135,16 @@ class Slot(Node):
 
 @dataclass(slots=True, eq=False)
 class Handle:
-    """An open file description. `dup` and `fork` share it; the core sees one."""
+    """An open file description. `dup` and `fork` share it; the core sees one.
+
+    Attributes:
+        held: what its user has of what all share.
+    """
 
     slot: Slot
     access: Access
     sender: Sender
+    held: Held
     open: bool = True
 
 

@@ -95,7 +95,7 @@ class SlotFile:
         """Queue a message. See OpenFile."""
         handle = self._handle
         slot = handle.slot
-        answers = self._mail.enqueue(slot, data, handle.sender, time_ns())
+        answers = self._mail.enqueue(slot, data, handle.sender, time_ns(), None, handle.held)
         if answers or self._replies.polls.waiting:
             self._replies.settle(answers, (slot,))
 

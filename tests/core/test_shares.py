@@ -97,3 +97,27 @@ def test_users_who_have_nothing_are_forgotten(mail: Mailslots, server: Handle) -
         read(mail, server)
         mail.close_handle(user, 2)
     assert len(mail.shares._held) < 2000
+
+
+def test_handles_have_shares_as_well() -> None:
+    mail = Mailslots(Limits(max_handles=40))
+    server = create(mail, by=ALICE)
+    handles = [client(mail, server, BOB) for _ in range(10)]
+    with refused(errno.ENFILE):
+        client(mail, server, BOB)
+    with refused(errno.ENFILE):
+        create(mail, "other", by=BOB)
+    client(mail, server, CYD)
+    mail.close_handle(handles[0], 1)
+    client(mail, server, BOB)
+    assert mail.shares.handles == 12
+
+
+def test_closed_handles_leave_nothing() -> None:
+    mail = Mailslots(Limits())
+    for number in range(3000):
+        server = create(mail, by=Caller(uid=5000 + number, gid=1, pid=1))
+        write(mail, server, b"x")
+        mail.close_handle(server, 1)
+    assert (mail.messages, mail.bytes, mail.shares.handles) == (0, 0, 0)
+    assert len(mail.shares) < 1100
