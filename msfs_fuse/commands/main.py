@@ -37,6 +37,7 @@ COMMANDS = {
     "net-send": "send a message to people",
     "messenger": "show messages to people",
     "alerter": "tell people what programs of this host raise",
+    "browse": "show the hosts of the network and what they say of themselves",
     "ls": "list slots and directories",
     "info": "show all that is known of a slot",
     "status": "show the state of the mount",
