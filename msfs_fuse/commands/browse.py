@@ -126,7 +126,8 @@ class _Announcer:
 
     def leave(self) -> None:
         """Say that this host goes."""
-        self._send(self._said._replace(period=0, server_type=0))
+        # nmbd takes a period of 0 for the longest there is, not for the end.
+        self._send(self._said._replace(period=1, server_type=0))
 
     def _send(self, said: Announcement) -> None:
         self._write(self._path, browse.encode(said._replace(updates=self._sent)))

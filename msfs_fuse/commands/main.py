@@ -42,6 +42,7 @@ COMMANDS = {
     "info": "show all that is known of a slot",
     "status": "show the state of the mount",
     "peers": "list the other hosts that are known to be there",
+    "top": "show slots, rates, hosts and links, live",
     "keygen": "make a keyring, or change its keys",
     "config": "look at the configuration",
     "doctor": "look for what is wrong, and say what to do about it",

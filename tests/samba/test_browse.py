@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Iterator
 from typing import Any
 
+import pytest
+
 from tests.conftest import Mount
 from tests.samba.conftest import OWN, Net, link, take_until
 from tests.support import browser
@@ -66,6 +68,13 @@ def test_each_shows_the_other(net: Net, mount: Mount) -> None:
         write(mount, f"@{WORKGROUP}#1d/BROWSE", browser.host_announcement("A\x1b[2JB", "x\ny"))
         [forged] = events_of(process, "A\x1b[2JB")
         assert forged["comment"] == "x\ny"
+
+
+@pytest.mark.timeout(120)
+def test_who_goes_says_so(net: Net, mount: Mount) -> None:
+    wait_for_master(net)
+    with browsing(mount, "--comment", "only for now") as process:
+        wait_until(lambda: '"only for now"' in net.nmbd.browse_list(), 40)
         process.terminate()
         assert process.wait(TIMEOUT) == -15
     wait_until(lambda: '"PYHOST"' not in net.nmbd.browse_list(), 40)
@@ -89,7 +98,7 @@ def test_who_asks_is_told(net: Net, mount: Mount) -> None:
     config = net.third.configure(OWN.replace('"PYHOST"', '"THIRD"'))
     with net.third.mounted(config=config) as third:
         wait_until(lambda: link(third, "THIRD") == "connected")
-        with browsing(mount, "--json", "--comment", "asked"), served(third, "browse") as fd:
+        with served(third, "browse") as fd, browsing(mount, "--comment", "asked"):
             take_until(fd, b"\x01")  # what is said at the start; then nothing for a minute
             write(third, f"@{WORKGROUP}#1e/BROWSE", browser.announcement_request("THIRD"))
             assert take_until(fd, b"\x01")[32:] == b"asked\0"
