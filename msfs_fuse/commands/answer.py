@@ -5,6 +5,7 @@ import errno
 import math
 import os
 import time
+from collections.abc import Callable, Mapping
 
 from msfs_fuse import client
 from msfs_fuse.client import Mailslot
@@ -18,6 +19,7 @@ from msfs_fuse.core.names import Address, fold
 from msfs_fuse.errors import Exit
 from msfs_fuse.mounts import find_mount
 from msfs_fuse.programs import FormatError, discovery
+from msfs_fuse.programs.discovery import Query
 
 _EPILOG = """\
 The slot is made, and each question that comes to it is answered, one after the other. With --exec
@@ -99,45 +101,70 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_limits(parser)
 
 
-def _run(args: argparse.Namespace) -> Exit:
-    mount = find_mount(args.mount)
-    own_host = targets.read_status(mount)["host"]
-    deadline = math.inf if args.seconds is None else time.monotonic() + args.seconds
-    failures = 0
-    complaints = _Complaints()
-    with StopSignals() as signals:
-        executor = Executor(args.command, mount, signals) if args.command is not None else None
+def answer(
+    slot: Mailslot,
+    mount: str,
+    signals: StopSignals,
+    respond: Callable[[Query, Mapping[str, str]], bytes | None],
+    *,
+    count: int | None = None,
+    deadline: float = math.inf,
+) -> int:
+    """Answer each question that comes to a slot.
 
-        def answer(slot: Mailslot, message: bytes) -> bool:
-            facts = sender_facts(slot, mount)
+    Args:
+        respond: gives the answer, empty for none, or None if that failed. It has the question and
+            the facts of who asks.
+        count: end after so many messages.
+        deadline: end then, by time.monotonic().
+
+    Returns:
+        How many answers failed.
+
+    Raises:
+        CommandError: the mount is gone.
+        Stopped: by a signal.
+    """
+    own_host = targets.read_status(mount)["host"]
+    complaints = _Complaints()
+    failures = 0
+    coming = messages([slot], mount, signals, deadline=deadline)
+    for number, (_, message) in enumerate(coming, start=1):
+        facts = sender_facts(slot, mount)
+        try:
             query = discovery.decode(message)
             address = _reply_address(query.reply, facts.get("sender_host", own_host), own_host)
-            if executor is None:
-                text = os.fsencode(args.text)
-            else:
-                printed = executor.run(slot.name, query.body, facts, capture=True)
-                text = (printed or b"").rstrip(b"\n")
-                if printed is None:
-                    return False
+            text = respond(query, facts)
+            failures += text is None
             if text:
                 _write(address, text, mount, facts.get("sender_uid", "-1"))
-            return True
+        except FormatError as error:
+            complaints.say(f"{slot.name}: {error}")
+        except OSError as error:
+            if error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV):
+                raise targets.refusal(error, slot.path, mount) from None
+            failures += error.errno != errno.ENOENT  # who has asked may have gone: that is all
+            if error.errno != errno.ENOENT:
+                complaints.say(f"{slot.name}: no answer to {error.filename}: {error.strerror}")
+        if number == count:
+            break
+    return failures
 
+
+def _run(args: argparse.Namespace) -> Exit:
+    mount = find_mount(args.mount)
+    deadline = math.inf if args.seconds is None else time.monotonic() + args.seconds
+    with StopSignals() as signals:
+        executor = Executor(args.command, mount, signals) if args.command is not None else None
         slot = serve(args.name, mount)
-        coming = messages([slot], mount, signals, deadline=deadline)
-        for number, (_, message) in enumerate(coming, start=1):
-            try:
-                failures += not answer(slot, message)
-            except FormatError as error:
-                complaints.say(f"{slot.name}: {error}")
-            except OSError as error:
-                if error.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ENODEV):
-                    raise targets.refusal(error, slot.path, mount) from None
-                failures += error.errno != errno.ENOENT  # who has asked may have gone: that is all
-                if error.errno != errno.ENOENT:
-                    complaints.say(f"{slot.name}: no answer to {error.filename}: {error.strerror}")
-            if number == args.count:
-                break
+
+        def respond(query: Query, facts: Mapping[str, str]) -> bytes | None:
+            if executor is None:
+                return os.fsencode(args.text)
+            printed = executor.run(slot.name, query.body, facts, capture=True)
+            return None if printed is None else printed.rstrip(b"\n")
+
+        failures = answer(slot, mount, signals, respond, count=args.count, deadline=deadline)
     return Exit.FAILED if failures else Exit.OK
 
 

@@ -62,6 +62,8 @@ def read_status(mount: str) -> dict[str, str]:
     try:
         with open(path, encoding="utf-8", errors="surrogateescape") as file:
             lines = file.read().splitlines()
+    except FileNotFoundError:  # another directory is there now
+        raise refusal(OSError(errno.ENOTCONN, ""), path, mount) from None
     except OSError as error:
         raise refusal(error, path, mount) from None
     return dict(line.split(": ", 1) for line in lines)

@@ -10,6 +10,7 @@ import struct
 from enum import IntFlag
 from typing import NamedTuple
 
+from msfs_fuse.core.names import fold
 from msfs_fuse.programs import FormatError
 
 SLOT = "BROWSE"
@@ -93,7 +94,73 @@ class Other(NamedTuple):
     kind: int
 
 
+# How many hosts are kept, and after how many missed announcements one is taken to have gone.
+MAX_HOSTS = 1000
+_MISSED = 3
+_LEAST_SECONDS = 60.0
+_MOST_SECONDS = 12 * 60.0
+
 Frame = Announcement | AnnouncementRequest | Other
+
+
+class Host(NamedTuple):
+    """A host or workgroup as it announced itself last.
+
+    Attributes:
+        source: who sent that really, as far as is known.
+        heard: when, in seconds of the clock of whoever keeps the hosts.
+    """
+
+    said: Announcement
+    source: str
+    heard: float
+
+    @property
+    def expires(self) -> float:
+        """When it is gone if it says nothing more."""
+        period = min(max(self.said.period, _LEAST_SECONDS), _MOST_SECONDS)
+        return self.heard + _MISSED * period
+
+
+class Change(NamedTuple):
+    """What has become of a host.
+
+    Attributes:
+        event: `came`, `changed` or `gone`.
+    """
+
+    event: str
+    host: Host
+
+
+class Hosts:
+    """The hosts that announced themselves, at most MAX_HOSTS."""
+
+    def __init__(self) -> None:
+        self._hosts: dict[tuple[bool, str], Host] = {}
+
+    def take(self, said: Announcement, source: str, now: float) -> Change | None:
+        """What an announcement changes, if anything; nothing beyond MAX_HOSTS."""
+        key = said.kind == DOMAIN_ANNOUNCEMENT, fold(said.name)
+        before, host = self._hosts.get(key), Host(said, source, now)
+        if not said.server_type or not said.period:
+            return Change("gone", self._hosts.pop(key)) if before else None
+        if before is None and len(self._hosts) >= MAX_HOSTS:
+            return None
+        self._hosts[key] = host
+        if before is None:
+            return Change("came", host)
+        return Change("changed", host) if _shown(before) != _shown(host) else None
+
+    def expire(self, now: float) -> list[Change]:
+        """Those that are gone, since they have said nothing for long."""
+        late = [key for key, host in self._hosts.items() if host.expires <= now]
+        return [Change("gone", self._hosts.pop(key)) for key in late]
+
+
+def _shown(host: Host) -> tuple[object, ...]:
+    said = host.said
+    return said.kind, said.name, said.comment, said.server_type, said.version, host.source
 
 
 def decode(data: bytes, code_page: str = "cp850") -> Frame:

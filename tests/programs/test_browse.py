@@ -1,11 +1,19 @@
 """Frames of the Browser protocol."""
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from msfs_fuse.programs import FormatError, browse
-from msfs_fuse.programs.browse import Announcement, AnnouncementRequest, Other, ServerType
+from msfs_fuse.programs.browse import (
+    Announcement,
+    AnnouncementRequest,
+    Hosts,
+    Other,
+    ServerType,
+)
 
 # As nmbd sent it to its workgroup.
 NMBD = bytes.fromhex(
@@ -87,3 +95,50 @@ def test_anything_is_a_frame_or_refused(data: bytes) -> None:
 def test_what_cannot_be_encoded(frame: Announcement) -> None:
     with pytest.raises(FormatError):
         browse.encode(frame)
+
+
+def announcement(name: str, **named: Any) -> Announcement:
+    return Announcement(browse.HOST_ANNOUNCEMENT, name, **named)
+
+
+def test_hosts_come_change_and_go() -> None:
+    hosts = Hosts()
+    first = announcement("NAS", comment="disks", period=60.0)
+    for expected in ("came", None):
+        change = hosts.take(first, "NAS@10.0.0.1", 0)
+        assert (change.event if change else None) == expected
+    changed = hosts.take(first._replace(name="nas", comment="more"), "NAS@10.0.0.1", 10)
+    assert changed is not None
+    assert (changed.event, changed.host.said.comment) == ("changed", "more")
+    moved = hosts.take(changed.host.said, "NAS@10.0.0.66", 20)
+    assert moved is not None
+    assert moved.event == "changed"
+    assert hosts.expire(20 + 179.9) == []
+    [gone] = hosts.expire(20 + 180.0)
+    assert (gone.event, gone.host.said.name) == ("gone", "nas")
+    assert hosts.expire(1e9) == []
+
+
+@pytest.mark.parametrize("last", [{"period": 0}, {"server_type": 0}])
+def test_who_says_good_bye_is_gone(last: dict[str, int]) -> None:
+    hosts = Hosts()
+    assert hosts.take(announcement("A", **last), "?", 0) is None
+    assert hosts.take(announcement("A"), "?", 0) is not None
+    gone = hosts.take(announcement("A", **last), "?", 0)
+    assert gone is not None
+    assert gone.event == "gone"
+
+
+@pytest.mark.parametrize("period", [0.001, 4_294_967.295])
+def test_nobody_stays_as_long_as_he_says(period: float) -> None:
+    hosts = Hosts()
+    hosts.take(announcement("A", period=period), "?", 0)
+    assert hosts.expire(179.0) == []
+    assert len(hosts.expire(3 * 12 * 60.0)) == 1
+
+
+def test_a_flood_of_names_is_bounded() -> None:
+    hosts = Hosts()
+    changes = [hosts.take(announcement(f"H{n}"), "?", 0) for n in range(2 * browse.MAX_HOSTS)]
+    assert sum(change is not None for change in changes) == browse.MAX_HOSTS
+    assert len(hosts.expire(1e9)) == browse.MAX_HOSTS
