@@ -139,4 +139,10 @@ class GuardedClient(paho.Client):
             self.trouble = f"the broker sends what nobody has asked for ({command:#04x})"
             return MQTTErrorCode.MQTT_ERR_PROTOCOL
         self._is_answered = True
-        return super()._packet_handle()
+        try:
+            return super()._packet_handle()
+        except OSError:
+            raise
+        except Exception:  # paho raises whatever it stumbles over
+            self.trouble = f"the broker sends what makes no sense ({command:#04x})"
+            return MQTTErrorCode.MQTT_ERR_PROTOCOL

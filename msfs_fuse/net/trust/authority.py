@@ -17,7 +17,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import (
     Encoding,
@@ -29,7 +28,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from msfs_fuse.core.names import fold, is_host_name
 from msfs_fuse.net.private_file import PrivateFileError, read_private_file
-from msfs_fuse.net.trust.identity import host_of
+from msfs_fuse.net.trust.identity import NOT_READABLE, host_of
 from msfs_fuse.net.trust.keys import DomainKey, DomainKeyError, Keys, format_keys, parse_keys
 
 _SERIAL_SIZE = 8  # bytes: no two of one authority are the same, and small
@@ -92,7 +91,7 @@ class Authority:
         try:
             private = load_pem_private_key(_read(directory, "authority.key"), password=None)
             certificate = x509.load_pem_x509_certificate(_read(directory, "authority.pem"))
-        except (ValueError, TypeError, UnsupportedAlgorithm):
+        except NOT_READABLE:
             private = None
         if (
             not isinstance(private, Ed25519PrivateKey)
@@ -138,7 +137,7 @@ class Authority:
             signed = request.is_signature_valid
         except OSError as error:
             raise AuthorityError(f"{path}: {error.strerror}") from None
-        except (ValueError, TypeError, UnsupportedAlgorithm, x509.ExtensionNotFound):
+        except NOT_READABLE:
             raise AuthorityError(f"{path}: not a request for a certificate") from None
         if not isinstance(public, Ed25519PublicKey) or len(hosts) != 1 or not signed:
             raise AuthorityError(f"{path}: it needs an Ed25519 key and one DNS name")

@@ -29,6 +29,17 @@ _PRIVATE_KEY = re.compile(
 # What is longer is no list of revoked certificates: some 100,000 are.
 _MAX_LIST_SIZE = 8 * 1024 * 1024
 
+# What is no certificate makes `cryptography` raise; most of these are not ValueErrors.
+NOT_READABLE = (
+    ValueError,
+    TypeError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.ExtensionNotFound,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
+
 
 class IdentityError(SecretError):
     """A file that cannot be used; the message names it and says why."""
@@ -83,9 +94,7 @@ class Authority:
             ).value
             dns = names.get_values_for_type(x509.DNSName)
             expires = certificate.not_valid_after_utc.timestamp()
-        except (ValueError, x509.ExtensionNotFound, x509.DuplicateExtension, TypeError):
-            raise Refused(Reason.CARD_MALFORMED) from None
-        except UnsupportedAlgorithm:
+        except NOT_READABLE:
             raise Refused(Reason.CARD_MALFORMED) from None
         if not isinstance(public, ed25519.Ed25519PublicKey) or len(dns) != 1 or len(names) != 1:
             raise Refused(Reason.CARD_MALFORMED)
@@ -210,7 +219,7 @@ def _split(text: str) -> tuple[ed25519.Ed25519PrivateKey, x509.Certificate, x509
         try:
             certificate = x509.load_pem_x509_certificate(block.encode())
             is_mine = certificate.public_key() == private.public_key()
-        except (ValueError, UnsupportedAlgorithm):
+        except NOT_READABLE:
             raise ValueError("a certificate in it cannot be read") from None
         (mine if is_mine else others).append(certificate)
     if len(mine) != 1:
@@ -260,7 +269,7 @@ def load_revoked(path: str, authority: x509.Certificate) -> frozenset[int]:
         load = x509.load_pem_x509_crl if is_pem else x509.load_der_x509_crl
         revoked = load(data)
         serials = frozenset(each.serial_number for each in revoked)
-    except ValueError:
+    except NOT_READABLE:
         raise IdentityError(f"{path}: not a list of revoked certificates (CRL)") from None
     try:
         signed = revoked.is_signature_valid(authority.public_key())  # type: ignore[arg-type]

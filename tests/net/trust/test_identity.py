@@ -178,6 +178,23 @@ def test_certificates_that_name_no_single_host(tmp_path: Path, san: str, key: st
         load(by_openssl(tmp_path, san=san, key=key), "corp")
 
 
+@pytest.mark.parametrize(
+    ("valid", "bad"),
+    [
+        (b"\xa0\x03\x02\x01\x02", b"\xa0\x03\x02\x01\x03"),  # a version that there is not
+        (b"\x82\x03ada", b"\x83\x03ada"),  # an X.400 address in the place of a DNS name
+        (b"\x82\x03ada", b"\x85\x03ada"),  # an EDI party
+    ],
+)
+def test_certificates_that_cannot_be_read(corp: Authority, valid: bytes, bad: bytes) -> None:
+    identity = load(Path(corp.admit(["ada"])[0]))
+    der = identity.certificate.der
+    assert der.count(valid) == 1
+    with pytest.raises(Refused) as refused:
+        identity.authority.certify(der.replace(valid, bad))
+    assert refused.value.reason is Reason.CARD_MALFORMED
+
+
 def break_mode(path: Path) -> None:
     path.chmod(0o640)
 

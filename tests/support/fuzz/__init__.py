@@ -1,0 +1,1 @@
+"""Rubbish that is nearly right, for all that takes bytes from others."""
