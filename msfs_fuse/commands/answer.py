@@ -25,8 +25,9 @@ _EPILOG = """\
 The slot is made, and each question that comes to it is answered, one after the other. With --exec
 the command has what was asked on standard input, and in the environment who asks: MSFS_SLOT,
 MSFS_SENDER_HOST, MSFS_SENDER_UID, MSFS_SENDER_PID, MSFS_SENT_AT and MSFS_MOUNT. What it prints is
-the answer, less newlines at its end; if that is nothing, or if it fails, there is none. Without
---exec TEXT is the answer to whatever was asked. To another host an answer has up to 424 bytes.
+the answer, less newlines at its end; if that is nothing, or if it fails, there is none. When the
+time of --timeout is over, it is killed with its process group, and there is none. Without --exec
+TEXT is the answer to whatever was asked. To another host an answer has up to 424 bytes.
 
 Answers go to the host that the question came from, and there or here only to a slot that msfs ask
 has made. What is no question is reported on stderr, and left.
@@ -39,6 +40,7 @@ exit codes:
 """
 
 _PROBLEMS_A_MINUTE = 20
+_TIMEOUT = 60.0  # seconds: whoever asks must not keep all others from being answered
 
 
 class _Complaints:
@@ -97,6 +99,13 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     answer.add_argument("text", metavar="TEXT", nargs="?", help="the answer")
     answer.add_argument(
         "--exec", dest="command", metavar="CMD", help="run `sh -c CMD` for each question"
+    )
+    parser.add_argument(
+        "--timeout",
+        type=arguments.seconds,
+        default=_TIMEOUT,
+        metavar="SECONDS",
+        help=f"how long CMD may take for one question ({_TIMEOUT:g})",
     )
     arguments.add_limits(parser)
 
@@ -161,7 +170,7 @@ def _run(args: argparse.Namespace) -> Exit:
         def respond(query: Query, facts: Mapping[str, str]) -> bytes | None:
             if executor is None:
                 return os.fsencode(args.text)
-            printed = executor.run(slot.name, query.body, facts, capture=True)
+            printed = executor.run(slot.name, query.body, facts, capture=True, timeout=args.timeout)
             return None if printed is None else printed.rstrip(b"\n")
 
         failures = answer(slot, mount, signals, respond, count=args.count, deadline=deadline)

@@ -1,5 +1,6 @@
 """`--exec` of the commands that serve slots: a command for each message, one after the other."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -52,13 +53,20 @@ class Executor:
         self.run(slot.name, message, sender_facts(slot, mount))
 
     def run(
-        self, slot: str, message: bytes, facts: Mapping[str, str], *, capture: bool = False
+        self,
+        slot: str,
+        message: bytes,
+        facts: Mapping[str, str],
+        *,
+        capture: bool = False,
+        timeout: float | None = None,
     ) -> bytes | None:
         """Run the command to its end. If it fails, say so.
 
         Args:
             facts: SENDER_FACTS and others, for its environment.
             capture: take its standard output.
+            timeout: seconds, after which its process group is killed; None for no limit.
 
         Returns:
             What it has printed, if that is captured; None if it failed.
@@ -72,7 +80,14 @@ class Executor:
         self._signals.command = process.pid
         try:
             # Not to read the message is the command's good right.
-            printed, _ = process.communicate(message)
+            printed, _ = process.communicate(message, timeout)
+        except subprocess.TimeoutExpired:
+            with contextlib.suppress(ProcessLookupError):  # its shell may have ended by itself
+                os.killpg(process.pid, signal.SIGKILL)
+            self._close(process)
+            self.failures += 1
+            complain(f"{slot}: the command took more than {timeout:g} s")
+            return None
         finally:
             self._signals.command = None
         if process.returncode:
@@ -80,6 +95,14 @@ class Executor:
             complain(f"{slot}: the command {_describe(process.returncode)}")
             return None
         return printed or b""
+
+    def _close(self, process: "subprocess.Popen[bytes]") -> None:
+        """Take leave of a command that was killed: what left its group may hold its pipes open."""
+        process.wait()
+        for pipe in (process.stdin, process.stdout):
+            if pipe is not None:
+                with contextlib.suppress(OSError):
+                    pipe.close()
 
     def _start(
         self, slot: str, environment: dict[str, str], capture: bool

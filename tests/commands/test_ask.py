@@ -3,10 +3,12 @@
 import contextlib
 import json
 import os
+import signal
 import stat
 import subprocess
 import tempfile
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -66,6 +68,46 @@ def test_no_answer(mount: Mount, which: str) -> None:
             assert (result.returncode, result.stdout) == (Exit.TIMEOUT, "")
         server.terminate()
         assert "q: the command ended with exit code 3" in server.stderr.read().decode()
+
+
+def test_a_command_that_takes_too_long_is_killed_with_what_it_has_started(
+    mount: Mount, tmp_path: Path
+) -> None:
+    """The next question has its answer, though the first would have taken for ever."""
+    ids = tmp_path / "ids"
+    command = f'[ "$(cat)" = quick ] && echo yes && exit; sleep 1000 & echo $! $$ >{ids}; wait'
+    with answering(mount, "q", "--exec", command, "--timeout", "1", "-n", "2") as server:
+        assert msfs(mount, "ask", "q", "slow", "-t", 0.1).returncode == Exit.TIMEOUT
+        assert msfs(mount, "ask", "q", "quick", "-t", TIMEOUT).stdout == "yes\n"
+        assert (
+            "q: the command took more than 1 s" in server.communicate(timeout=TIMEOUT)[1].decode()
+        )
+        assert server.returncode == Exit.FAILED
+    assert len(ids.read_text().split()) == 2
+    for pid in ids.read_text().split():
+        wait_until(partial(is_dead, pid))
+
+
+def is_dead(pid: str) -> bool:
+    """Whether a process has ended; an orphan may wait for whoever adopted it."""
+    try:
+        return Path("/proc", pid, "stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True
+
+
+def test_a_command_that_hides_from_its_end_holds_nobody_up(mount: Mount, tmp_path: Path) -> None:
+    """What it started left its process group, and has its output still open."""
+    hidden = tmp_path / "hidden"
+    hides = f'setsid sh -c "echo \\$\\$ >{hidden}; exec sleep 1000" &'
+    command = f'[ "$(cat)" = quick ] && echo yes && exit; {hides}'
+    with answering(mount, "q", "--exec", command, "--timeout", "1") as server:
+        try:
+            assert msfs(mount, "ask", "q", "slow", "-t", 0.1).returncode == Exit.TIMEOUT
+            assert msfs(mount, "ask", "q", "quick", "-t", TIMEOUT).stdout == "yes\n"
+            assert server.poll() is None
+        finally:
+            os.kill(int(hidden.read_text()), signal.SIGKILL)
 
 
 def test_nothing_is_answered_with_nothing(mount: Mount) -> None:

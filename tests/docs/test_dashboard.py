@@ -16,7 +16,7 @@ import pytest
 from tests.conftest import Mount
 from tests.support.broker import accepts, free_port, mosquitto, program
 from tests.support.examples import CHECKOUT
-from tests.support.network import Lan, make_keyring
+from tests.support.network import Lan
 from tests.support.processes import is_root, wait_until
 
 DASHBOARD = json.loads((CHECKOUT / "docs" / "grafana-dashboard.json").read_text())
@@ -25,7 +25,6 @@ EXPRESSIONS = [target["expr"] for panel in PANELS for target in panel["targets"]
 
 CONFIG = """
 [domain.corp]
-keyring = "{keyring}"
 [[domain.corp.transport]]
 url = "udp://"
 [[domain.corp.transport]]
@@ -50,12 +49,11 @@ def mount(tmp_path: Path) -> Iterator[Mount]:
     """A mount with every kind of network."""
     if not is_root():
         pytest.skip("needs root for network namespaces")
-    make_keyring(tmp_path / "corp.keys")
     lan = Lan(tmp_path)
     try:
         with mosquitto(tmp_path / "broker", scheme="mqtt+unix") as broker:
             host = lan.add("ada")
-            text = CONFIG.format(keyring=tmp_path / "corp.keys", broker=broker.url)
+            text = CONFIG.format(broker=broker.url)
             with host.mounted(config=host.configure(text)) as mount:
                 yield mount
     finally:

@@ -47,7 +47,16 @@ def test_example(example: Example, tmp_path: Path) -> None:
 
 def test_every_block_is_run_or_checked() -> None:
     known = {*RUNNABLE, "output", "console", "toml", "fstab", "mosquitto"}
+    known |= {"ini", "crontab", "script"}  # test_recipes, tests/system
     assert {block.language for block in all_blocks()} <= known
+
+
+@pytest.mark.parametrize("document", DOCUMENTS)
+def test_every_block_is_fenced(document: str) -> None:
+    outside = re.sub(
+        r"^( *)```.*?^\1```$", "", (CHECKOUT / document).read_text(), flags=re.M | re.S
+    )
+    assert re.findall(r"^ {4,}.*$", outside, re.MULTILINE) == []
 
 
 @pytest.mark.parametrize("block", _of("console"), ids=_name)

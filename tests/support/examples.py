@@ -3,7 +3,8 @@
 An example is a fenced block in one of `RUNNABLE`. If a block ```output follows, that is exactly
 what it prints, stdout and stderr together, where `...` stands for anything. If none follows, it
 prints nothing. Shells get the whole block at once, as when a reader pastes it: nothing waits
-between its lines but what the block itself says.
+between its lines but what the block itself says. A block below the line `<!-- continues -->` is
+pasted after the last one that is not.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ RUNNABLE = ("sh", "busybox", "python", "js", "c")
 TIMEOUT = 30.0  # for a whole example
 PATIENCE = 5.0  # for what its background processes still have to print
 
-_FENCE = re.compile(r"^( *)```(\w*)\n(.*?)^\1```$", re.MULTILINE | re.DOTALL)
+_FENCE = re.compile(r"^(<!-- continues -->\n)?( *)```(\w*)\n(.*?)^\2```$", re.MULTILINE | re.DOTALL)
 
 # Namespaces for mounts, processes, the network and the host name. All of it ends with the process
 # that is first in it: mounts, daemons, and what an example has left in the background.
@@ -61,6 +62,7 @@ class Block(NamedTuple):
     line: int
     language: str
     text: str
+    continues: bool = False
 
 
 class Example(NamedTuple):
@@ -85,7 +87,13 @@ def blocks(document: str) -> list[Block]:
     """The fenced blocks of a document, in their order."""
     text = (CHECKOUT / document).read_text()
     return [
-        Block(document, text.count("\n", 0, match.start()) + 1, match[2], match[3])
+        Block(
+            document,
+            text.count("\n", 0, match.start(2)) + 1,
+            match[3],
+            match[4],
+            match[1] is not None,
+        )
         for match in _FENCE.finditer(text)
     ]
 
@@ -98,10 +106,16 @@ def all_blocks() -> list[Block]:
 def examples() -> Iterator[Example]:
     """All blocks that are run."""
     found = all_blocks()
+    source = output = ""  # of the last that does not continue
     for block, following in zip(found, [*found[1:], None], strict=True):
         if block.language in RUNNABLE:
             is_shown = following is not None and following.language == "output"
-            yield Example(*block, output=following.text if following and is_shown else "")
+            printed = following.text if following and is_shown else ""
+            if block.continues:
+                text, printed = f"{source}\n{block.text}", output + printed
+            else:
+                text, source, output = block.text, block.text, printed
+            yield Example(block.document, block.line, block.language, text, printed)
 
 
 def _command(example: Example, directory: Path) -> list[str]:

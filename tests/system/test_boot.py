@@ -30,6 +30,7 @@ from tests.support.boot import (
     layered,
     why_not,
 )
+from tests.support.examples import all_blocks, blocks
 
 pytestmark = [
     pytest.mark.slow,
@@ -186,6 +187,22 @@ def _one_line(text: str) -> bool:
     return len(text.strip().splitlines()) == 1 and "Traceback" not in text
 
 
+def test_with_pip(memory: Path, bootable: None) -> None:
+    """What docs/installing.md says is all that pip needs; apt here only has nobody to ask."""
+    lines = [
+        line.removeprefix("$ ").replace("sudo apt install", f"{APT} update && {APT} install")
+        for block in blocks("docs/installing.md")
+        if "pip install ." in block.text and block.language == "console"
+        for line in block.text.splitlines()
+    ]
+    assert len(lines) == 2
+    with layered(base_tree(RELEASES[0]), memory, "pip") as root:
+        copy_checkout(root)
+        script = " && ".join([f"cd {SOURCE}", *lines, "~/msfs/bin/msfs --version"])
+        said = in_tree(root, script).stdout
+    assert re.search(r"^msfs \d", said, re.MULTILINE), said
+
+
 def test_the_service_mounts_before_multi_user(packaged: Machine) -> None:
     assert _mounted_at(packaged, MOUNT) == "fuse.msfs"
     assert "allow_other" in packaged.output(f"findmnt -n -o OPTIONS {MOUNT}")
@@ -290,14 +307,72 @@ def test_a_user_may_not_let_others_in(packaged: Machine) -> None:
 
 
 def test_a_user_has_a_service_of_his_own(packaged: Machine) -> None:
-    packaged.shell("loginctl enable-linger alice; install -d -o alice -g alice /home/alice/mail")
+    packaged.shell("rmdir /home/alice/mail", check=False)  # the service makes it
+    packaged.shell("loginctl enable-linger alice")
     systemctl = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user"
     packaged.wait_for(f"{systemctl} is-active default.target", user="alice")
-    packaged.shell(f"{systemctl} start msfs@mail.service", user="alice")
+    [line] = [
+        line.removeprefix("$ systemctl --user ")
+        for block in blocks("docs/installing.md")
+        for line in block.text.splitlines()
+        if line.startswith("$ systemctl --user ")
+    ]
+    packaged.shell(f"{systemctl} {line}", user="alice")
     assert _mounted_at(packaged, "/home/alice/mail") == "fuse.msfs"
-    packaged.shell(f"{systemctl} stop msfs@mail.service", user="alice")
+    packaged.shell(f"{systemctl} disable --now msfs@mail.service", user="alice")
     assert _mounted_at(packaged, "/home/alice/mail") == ""
     packaged.shell("loginctl disable-linger alice")
+
+
+@pytest.fixture
+def recipe(packaged: Machine) -> Iterator[None]:
+    """The files of the documents for systemd, and what docs/recipes.md does with them."""
+    mine = ["/etc/systemd/system/backup.service"]
+    packaged.shell(f"printf '[Service]\\nType=oneshot\\nExecStart=/bin/false\\n' > {mine[0]}")
+    for block in all_blocks():
+        if block.language == "ini":
+            mine.append(block.text.partition("\n")[0].removeprefix("# "))
+            (packaged.share / "pasted").write_text(block.text)
+            packaged.shell(f"install -D -m 644 /srv/tests/pasted {mine[-1]}")
+    assert len(mine) == 5
+    systemctl = "XDG_RUNTIME_DIR=/run/user/$(id -u) systemctl --user"
+    packaged.shell("loginctl enable-linger alice")
+    packaged.wait_for(f"{systemctl} is-active default.target", user="alice")
+    for block in blocks("docs/recipes.md"):
+        if block.language == "console":
+            for line in block.text.splitlines():
+                command = line.removeprefix("$ ").removeprefix("sudo ")
+                user = "alice" if "--user" in command else "root"
+                command = command.replace("systemctl --user", systemctl)
+                packaged.shell(command, user=user)
+    yield
+    # The alerter stays enabled, for a later test to see that its package takes that away, too.
+    packaged.shell(f"{systemctl} disable --now msfs-messenger", user="alice")
+    packaged.shell("loginctl disable-linger alice")
+    directories = {str(Path(path).parent) for path in mine if ".d/" in path}
+    packaged.shell(f"rm {' '.join(mine)}; rmdir {' '.join(directories)}; systemctl daemon-reload")
+
+
+def test_what_fails_is_told_by_the_alerter_and_the_messenger(
+    packaged: Machine, recipe: None
+) -> None:
+    packaged.wait_for(f"[ -s {MOUNT}/Alerter ] && [ -s {MOUNT}/MESSNGR ]")
+    assert packaged.output(f"stat -c %a {MOUNT}/Alerter") == "622"
+    assert packaged.output(f"stat -c %U {MOUNT}/MESSNGR") == "alice"
+    uid = int(packaged.output(f"stat -c %u {MOUNT}/Alerter"))
+    assert 61184 <= uid <= 65519  # a dynamic user's, systemd.exec(5)
+    assert packaged.shell("systemctl start backup.service", check=False).returncode == 1
+    told = f"Message from Alerter (this host, user {uid}) to alice: backup.service has failed"
+    packaged.wait_for(f"journalctl --no-pager -t msfs | grep -F '{told}'")
+    packaged.shell("msfs send Alerter 'so says bob'", user="bob")
+    packaged.wait_for("journalctl --no-pager -t msfs | grep -F 'to alice: so says bob'")
+    packaged.shell("systemctl restart msfs.service")
+    capabilities = packaged.show("msfs.service", "CapabilityBoundingSet").split()
+    assert {"cap_net_bind_service", "cap_sys_admin"} <= set(capabilities)
+    packaged.wait_for("systemctl is-active msfs-alerter.service")
+    packaged.wait_for(f"[ -s {MOUNT}/Alerter ] && [ -s {MOUNT}/MESSNGR ]")
+    packaged.shell("msfs send Alerter 'after a restart'", user="bob")
+    packaged.wait_for("journalctl --no-pager -t msfs | grep -F 'to alice: after a restart'")
 
 
 def test_an_upgrade_keeps_the_live_mount(packaged: Machine, trees: Trees) -> None:
