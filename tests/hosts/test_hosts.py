@@ -5,9 +5,7 @@ import errno
 import json
 import os
 import signal
-import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +17,7 @@ from tests.support.network import (
     Lan,
     ip,
     metric,
+    mounted,
     poor_relay,
     sees,
     served,
@@ -34,51 +33,6 @@ pytestmark = [
     pytest.mark.skipif(not is_root(), reason="needs network namespaces"),
     pytest.mark.timeout(120),
 ]
-
-
-@pytest.fixture
-def tmp_path() -> Iterator[Path]:
-    """A directory that every user may walk into; pytest's own is for one user."""
-    with tempfile.TemporaryDirectory() as path:
-        os.chmod(path, 0o755)
-        yield Path(path)
-
-
-@pytest.fixture
-def lan(tmp_path: Path) -> Iterator[Lan]:
-    lan = Lan(tmp_path)
-    try:
-        yield lan
-    finally:
-        lan.close()
-
-
-@contextlib.contextmanager
-def mounted(hosts: list[Host], domain: str) -> Iterator[list[Mount]]:
-    """A mount on each host, all members of the domain `corp`, that see each other.
-
-    Args:
-        domain: what more the configuration says of it.
-    """
-    with contextlib.ExitStack() as stack:
-        mounts = [
-            stack.enter_context(
-                host.mounted(
-                    "allow_other",
-                    config=host.configure(f"[domain.corp]\n{domain}"),
-                )
-            )
-            for host in hosts
-        ]
-        for mount, host in zip(mounts, hosts, strict=True):
-            others = [each.name for each in hosts if each is not host]
-            wait_until(lambda mount=mount, others=others: sees(mount, *others))  # type: ignore[misc]
-        yield mounts
-
-
-@pytest.fixture
-def hosts(lan: Lan) -> list[Host]:
-    return [lan.add(name) for name in ("ada", "bob", "cyd")]
 
 
 MULTICAST = ""

@@ -185,6 +185,29 @@ class Lan:
                 ip("netns", "delete", namespace)
 
 
+@contextlib.contextmanager
+def mounted(hosts: list[Host], domain: str) -> Iterator[list[Mount]]:
+    """A mount on each host, all members of the domain `corp`, that see each other.
+
+    Args:
+        domain: what more the configuration says of it.
+    """
+    with contextlib.ExitStack() as stack:
+        mounts = [
+            stack.enter_context(
+                host.mounted(
+                    "allow_other",
+                    config=host.configure(f"[domain.corp]\n{domain}"),
+                )
+            )
+            for host in hosts
+        ]
+        for mount, host in zip(mounts, hosts, strict=True):
+            others = [each.name for each in hosts if each is not host]
+            wait_until(lambda mount=mount, others=others: sees(mount, *others))  # type: ignore[misc]
+        yield mounts
+
+
 # Between two hosts, for each a way to the other one: loses, doubles, delays and damages datagrams.
 _POOR_RELAY = """
 import heapq, random, select, socket, sys, time

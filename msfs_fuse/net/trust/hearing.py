@@ -181,7 +181,7 @@ class Hearing:
             return
         mount = self._here.table.get(header.id)
         if mount is not None and mount.window is not None and header.kind is Kind.GROUP:
-            mount.window.check(header.counter)
+            mount.group_window.check(header.counter)
             if mount.left:
                 raise Refused(Reason.GONE)
         cipher = mount.group.get(key) if mount is not None else None
@@ -298,9 +298,9 @@ class Hearing:
         """Refuse what is not new or not signed by that mount's host; else note that it was here."""
         if mount.window is None or mount.left:
             raise Refused(Reason.GONE)
-        mount.window.check(header.counter)
+        mount.group_window.check(header.counter)
         self._here.verify(mount.certificate.public, header, body)
-        mount.window.mark(header.counter)
+        mount.group_window.mark(header.counter)
 
     def _take_message(
         self,

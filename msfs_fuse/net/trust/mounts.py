@@ -100,7 +100,9 @@ class Mount:
 
     Attributes:
         id: names it in datagrams.
-        window: None until the mount is proven.
+        window: for what is for us alone; None until the mount is proven.
+        group_window: for what is for all. It comes by another socket, and may overtake thousands
+            of the others.
         gone: it is not there any more; its window stays until it is swept.
         left: it has said so itself, and its certificate may be bad: it does not come back.
         doubted: somebody who may be wrong has said that it is gone.
@@ -117,6 +119,7 @@ class Mount:
     card_hash: bytes
     until: float
     window: Window | None = None
+    group_window: Window = field(default_factory=Window)
     gone: bool = False
     left: bool = False
     doubted: bool = False

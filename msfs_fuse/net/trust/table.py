@@ -204,7 +204,7 @@ class Table:
             if self._count(mount.name) >= limits.MOUNTS_PER_HOST:
                 raise Refused(Reason.LIMITED_MOUNTS)
         self._claims.pop(mount.id, None)
-        mount.window = Window(floor)
+        mount.window, mount.group_window = Window(floor), Window(floor)
         mount.heard = now
         self._proven[mount.id] = mount
         self._hosts.setdefault(mount.name, {})[mount.id] = mount

@@ -85,7 +85,7 @@ def the_window_is_marked_by_members(patch: pytest.MonkeyPatch) -> None:
         plain(self, key, header, *words)
         mount = self._here.table.get(header.id)
         if mount is not None and mount.window is not None and header.kind is Kind.GROUP:
-            mount.window.mark(header.counter)
+            mount.group_window.mark(header.counter)
 
     patch.setattr(Hearing, "_take_open", take)
 
