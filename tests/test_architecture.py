@@ -45,6 +45,7 @@ MAY_IMPORT = {
         "programs",
         "anyio",
         "jeepney",
+        "prompt_toolkit",
         "pyfuse3",  # doctor looks whether it loads
     },
     "__main__": {"commands"},

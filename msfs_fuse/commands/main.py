@@ -34,6 +34,7 @@ COMMANDS = {
     "send": "send one message to a slot",
     "ask": "ask whoever serves a slot, and print what they answer",
     "answer": "answer what others ask",
+    "chat": "chat with everybody in a domain",
     "net-send": "send a message to people",
     "messenger": "show messages to people",
     "alerter": "tell people what programs of this host raise",

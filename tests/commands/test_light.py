@@ -11,11 +11,19 @@ from msfs_fuse.errors import Exit
 from tests.conftest import Mount
 from tests.support.command import TIMEOUT, write
 
-HEAVY = ("pyfuse3", "trio", "cryptography", "msfs_fuse.net", "msfs_fuse.config", "msfs_fuse.daemon")
+HEAVY = (
+    "pyfuse3",
+    "trio",
+    "cryptography",
+    "prompt_toolkit",
+    "msfs_fuse.net",
+    "msfs_fuse.config",
+    "msfs_fuse.daemon",
+)
 
 
 # What a command uses of others: it serves a slot and writes to one, as they do.
-BUILDS_ON = {"ask": {"listen", "send"}}
+BUILDS_ON = {"ask": {"listen", "send"}, "chat": {"ask", "listen", "send"}}
 
 PROGRAM = """
 import atexit, sys
@@ -41,7 +49,14 @@ def loaded_by(*arguments: str, mount: Mount) -> set[str]:
 
 @pytest.mark.parametrize(
     "command",
-    ["send a text", "listen a -n 1", "listen a -n 1 --json", "ls", "ask a who -t 0.2"],
+    [
+        "send a text",
+        "listen a -n 1",
+        "listen a -n 1 --json",
+        "ls",
+        "ask a who -t 0.2",
+        "chat -t 0.2",
+    ],
 )
 def test_light_commands(mount: Mount, command: str) -> None:
     client = write(mount, "a", b"hello")
