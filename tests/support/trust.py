@@ -18,7 +18,9 @@ from msfs_fuse.net.trust.here import Heard
 from msfs_fuse.net.trust.keys import DomainKey, Keys
 from msfs_fuse.net.trust.mounts import Way
 
+# When a wire begins: seconds since 1970, and the same by the monotonic clock.
 WALL = 1_700_000_000.0
+START = 1000.0
 KEY = DomainKey(b"k" * 32, 1)
 
 
@@ -155,7 +157,7 @@ class Wire:
     """
 
     def __init__(self, seed: int = 0) -> None:
-        self.now = 1000.0
+        self.now = START
         self.rng = random.Random(seed)
         self.nodes: dict[int, Node] = {}
         self.weather: Callable[[Packet], list[float]] = lambda _: [0.001]
@@ -172,7 +174,7 @@ class Wire:
             identity,
             node,
             self.now,
-            wall=lambda: WALL,
+            wall=lambda: WALL + self.now - START,
             random=self.rng.randbytes,
             says_hello=says_hello,
         )

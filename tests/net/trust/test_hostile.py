@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from msfs_fuse.net.trust.bodies import Message
 from msfs_fuse.net.trust.handshake import Handshake
 from msfs_fuse.net.trust.hearing import Hearing
 from msfs_fuse.net.trust.here import Here
@@ -15,6 +16,7 @@ from msfs_fuse.net.trust.own import Own
 from msfs_fuse.net.trust.questions import Questions
 from msfs_fuse.net.trust.wire import Kind
 from tests.support import hostile
+from tests.support.trust import message
 
 STEPS = 300
 
@@ -98,6 +100,16 @@ def keys_are_not_confirmed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Pair, "check", lambda self, confirmed, code: None)
 
 
+def what_counts_is_when_it_was_written(patch: pytest.MonkeyPatch) -> None:
+    """Not when it was sealed: but what waits for a key is sealed later, and then it is new."""
+
+    def note(self: hostile.World, host: str, data: bytes) -> Message:
+        self.sealed[data] = host, self.wire.now
+        return message(data)
+
+    patch.setattr(hostile.World, "_message", note)
+
+
 def windows_have_no_floor(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Own, "floor", lambda self, arrival, age: 0)
 
@@ -115,6 +127,7 @@ def windows_have_no_floor(patch: pytest.MonkeyPatch) -> None:
         signatures_are_not_looked_at,
         keys_are_not_confirmed,
         windows_have_no_floor,
+        what_counts_is_when_it_was_written,
     ],
 )
 def test_each_rule_is_missed(monkeypatch: pytest.MonkeyPatch, mutant: Mutant) -> None:

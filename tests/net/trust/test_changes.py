@@ -1,0 +1,365 @@
+"""What changes while members talk: keys, certificates, and what a snapshot brings back."""
+
+import datetime
+from collections.abc import Iterable
+from dataclasses import replace
+
+import pytest
+
+from msfs_fuse.net.trust import authority, limits
+from msfs_fuse.net.trust.bodies import ANY_MOUNT, Card, GroupType, Probe, Proof, Reader
+from msfs_fuse.net.trust.domain import Unknown
+from msfs_fuse.net.trust.keys import DomainKey, Keys, domain_context
+from msfs_fuse.net.trust.mounts import Mount, exchange
+from msfs_fuse.net.trust.own import Own
+from msfs_fuse.net.trust.wire import Kind, Reason, Refused, open_body, pack_header, seal, unmask
+from tests.support.trust import KEY, WALL, Corp, Node, Packet, Wire, message
+
+CONTEXT = domain_context("corp")
+NEW = DomainKey(b"n" * 32, 2)
+STEPS: tuple[Keys, ...] = ((KEY,), (KEY, NEW), (NEW, KEY), (NEW,))
+
+
+@pytest.fixture
+def wire() -> Wire:
+    return Wire()
+
+
+@pytest.fixture(scope="module")
+def corp() -> Corp:
+    return Corp()
+
+
+@pytest.fixture
+def nodes(wire: Wire, corp: Corp) -> list[Node]:
+    """Three who know each other."""
+    nodes = [wire.node(corp.admit(name), n) for n, name in enumerate(("ann", "bob", "cid"), 1)]
+    wire.run(5)
+    return nodes
+
+
+def talk(wire: Wire, nodes: list[Node], word: str) -> None:
+    """Everybody writes to everybody, and to all."""
+    for node in nodes:
+        name = node.domain.host
+        for other in nodes:
+            if other is not node:
+                node.write(other.domain.host, f"{name} {word}".encode())
+        node.broadcast(f"{name} {word} all".encode())
+    wire.run(0.05)
+
+
+def missing(nodes: list[Node], word: str) -> set[tuple[str, bytes]]:
+    """What talk() has said and who of them has not heard."""
+    return {
+        (node.domain.host, data)
+        for node in nodes
+        for other in nodes
+        if other is not node
+        for data in (
+            f"{other.domain.host} {word}".encode(),
+            f"{other.domain.host} {word} all".encode(),
+        )
+        if data not in node.data
+    }
+
+
+# ---- the domain's key ----
+
+
+def use(node: Node, keys: Keys) -> None:
+    node.domain.use(replace(node.domain.identity, keys=keys), node.wire.now)
+
+
+def test_another_domain_key_in_three_steps_loses_nothing(wire: Wire, nodes: list[Node]) -> None:
+    for step, keys in enumerate(STEPS[1:], 1):
+        for node in nodes:  # one after the other, as an admin does it
+            use(node, keys)
+            word = f"{step} {node.domain.host}"
+            talk(wire, nodes, word)
+            assert not missing(nodes, word)
+        wire.run(60)
+    for node in nodes:
+        assert len(node.data) == len(set(node.data)) == 2 * 2 * 9
+        assert not node.gone
+
+
+def test_another_domain_key_on_a_bad_network(wire: Wire, nodes: list[Node]) -> None:
+    def bad(packet: Packet) -> list[float]:
+        chance = wire.rng.random()
+        return [] if chance < 0.3 else [0.001] * (1 + (chance > 0.8)) if chance < 0.9 else [0.3]
+
+    good = wire.weather
+    for step, keys in enumerate(STEPS[1:], 1):
+        wire.weather = bad
+        for node in nodes:
+            use(node, keys)
+            talk(wire, nodes, f"{step} {node.domain.host}")
+            wire.run(20)
+        wire.weather = good
+        wire.run(40)
+        talk(wire, nodes, f"{step} good")
+        assert not missing(nodes, f"{step} good")
+    for node in nodes:
+        assert len(node.data) == len(set(node.data))
+
+
+def test_a_domain_key_that_was_removed_opens_nothing(wire: Wire, nodes: list[Node]) -> None:
+    ann, bob, cid = nodes
+    for keys in STEPS[1:]:
+        for node in (ann, bob):
+            use(node, keys)
+    wire.run(5)
+    talk(wire, nodes, "late")  # cid has the old key alone
+    assert {host for host, _ in missing(nodes, "late")} == {"ann", "bob", "cid"}
+    assert not missing([ann, bob], "late")
+    heard = [data for node in (ann, bob) for data in node.data if data.startswith(b"cid late")]
+    assert not heard
+    assert not any(data.endswith(b"late") for data in cid.data)
+    assert ann.domain.drops[Reason.UNMASKED] > 0
+    assert len(ann.domain.here.table._pairs) == sum(len(m.pairs) for m in ann.domain)
+
+
+# ---- certificates ----
+
+
+def test_who_is_revoked_is_out_at_once_and_for_good(wire: Wire, nodes: list[Node]) -> None:
+    ann, bob, cid = nodes
+    stolen = bob.domain.identity
+    ann.domain.use(
+        replace(ann.domain.identity, revoked=frozenset([stolen.certificate.serial])), wire.now
+    )
+    assert not ann.knows("bob")
+    assert ann.gone == [("bob", "is revoked")]
+    again = wire.node(stolen, 9)  # another mount, with the same certificate
+    wire.run(100)
+    for node in (bob, again):
+        node.broadcast(b"bob is here")
+        try:
+            node.write("ann", b"bob is here")
+        except Unknown:
+            continue
+    cid.write("ann", b"cid is here")
+    wire.run(5)
+    assert ann.data == [b"cid is here"]
+    assert not ann.knows("bob")
+    assert ann.domain.drops[Reason.CARD_REVOKED] > 0
+    assert b"bob is here" in cid.data  # who has not the list
+
+
+def test_who_expires_is_out_within_a_minute(
+    wire: Wire, corp: Corp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ann = wire.node(corp.admit("ann"), 1)
+    end = datetime.datetime.fromtimestamp(WALL + 100, datetime.UTC)
+    monkeypatch.setattr(authority, "_END", end)
+    bob = wire.node(corp.admit("bob"), 2)
+    wire.run(95)
+    bob.write("ann", b"in time")
+    wire.run(1)
+    assert ann.data == [b"in time"]
+    wire.run(4 + limits.CHECK_STANDING)
+    assert ann.gone == [("bob", "is expired")]
+    bob.broadcast(b"late")
+    wire.run(100)
+    assert ann.data == [b"in time"]
+    assert not ann.knows("bob")
+
+
+# ---- rates ----
+
+
+def member(wire: Wire, corp: Corp) -> Own:
+    """The keys of a mount that no node serves."""
+    return Own(corp.admit("eve"), CONTEXT, wire.now, wire.rng.randbytes)
+
+
+def probe(wire: Wire, own: Own) -> bytes:
+    body = Probe(ANY_MOUNT, "", wire.rng.randbytes(16), 5000, False, own.card).pack()
+    return own.seal_for_all(Kind.PROBE, body, wire.now, 1024)
+
+
+def hello(wire: Wire, own: Own) -> bytes:
+    return own.seal_signed(bytes([GroupType.HELLO]) + own.card.raw, wire.now)
+
+
+def sent_to(wire: Wire, sources: Iterable[int]) -> int:
+    return sum(packet.destination in set(sources) for packet in wire.log)
+
+
+@pytest.mark.parametrize(
+    ("sources", "most"),
+    [([50], limits.PROOFS_PER_SOURCE), (range(50, 1050), limits.PROOFS)],
+)
+def test_answers_are_limited(
+    wire: Wire, corp: Corp, nodes: list[Node], sources: Iterable[int], most: int
+) -> None:
+    eve = member(wire, corp)
+    for source in sources:
+        for _ in range(1000 // len(list(sources))):
+            wire.post(Packet(source, 1, probe(wire, eve)))
+    wire.run(0.002)
+    assert 0 < sent_to(wire, sources) <= most
+    assert nodes[0].domain.drops[Reason.LIMITED_PROOFS] > 0
+    dan = wire.node(corp.admit("dan"), 4)
+    wire.run(5)
+    assert nodes[0].knows("dan")
+    assert dan.knows("ann")
+
+
+def test_cards_that_have_to_be_verified_are_limited(
+    wire: Wire, corp: Corp, nodes: list[Node]
+) -> None:
+    for source in range(50, 100):
+        for _ in range(10):
+            wire.post(Packet(source, 1, hello(wire, member(wire, corp))))
+    wire.run(0.002)
+    ann = nodes[0].domain
+    assert ann.drops[Reason.LIMITED_CARDS] >= 500 - limits.CARDS
+    assert 0 < ann.here.table.claims <= limits.CARDS
+    talk(wire, nodes, "still")
+    assert not missing(nodes, "still")
+    wire.run(400)
+    assert ann.here.table.claims == 0
+
+
+def test_what_is_held_is_limited_by_source_and_in_all(wire: Wire, nodes: list[Node]) -> None:
+    cipher, mask = KEY.group_cipher(CONTEXT, b"somebody"), KEY.mask(CONTEXT)
+    body = bytes([GroupType.MESSAGE]) + message(b"x").pack() + bytes(64)
+    held = nodes[0].domain._hearing._held
+    for source in (50, *range(51, 400)):
+        for counter in range(100 if source == 50 else 1):
+            header = pack_header(Kind.GROUP, b"somebody", counter)
+            datagram = seal(cipher, mask, header, wire.rng.randbytes(4), body)
+            wire.post(Packet(source, 1, datagram))
+        wire.run(0.0011)
+        assert len(held) <= (limits.HELD_PER_SOURCE if source == 50 else limits.HELD)
+    assert len(held) > limits.HELD_PER_SOURCE
+    talk(wire, nodes, "still")
+    assert not missing(nodes, "still")
+    wire.run(10)
+    assert len(held) == 0
+
+
+def test_a_member_who_floods_all_from_elsewhere_silences_nobody(
+    wire: Wire, nodes: list[Node]
+) -> None:
+    ann, bob, cid = nodes
+    for number in range(300):
+        datagram = cid.domain.seal_for_domain(message(b"%d" % number), wire.now)
+        wire.post(Packet(77, 1, datagram))
+    bob.broadcast(b"bob is here")
+    wire.run(0.002)
+    flood = [data for host, data in ann.delivered if host == "cid"]
+    assert 0 < len(flood) <= limits.GROUP_ELSEWHERE
+    assert ann.domain.drops[Reason.LIMITED_GROUP] >= 300 - limits.GROUP_ELSEWHERE
+    assert ("bob", b"bob is here") in ann.delivered
+
+
+# ---- snapshots ----
+
+
+def test_two_copies_of_a_mount_become_two_mounts(wire: Wire, corp: Corp) -> None:
+    ann = wire.node(corp.admit("ann"), 1)
+    identity = corp.admit("bob")
+    copies = []
+    for address in (2, 3):  # the second as from a snapshot: the same boot and keys, early counters
+        wire.rng.seed(7)
+        copies.append(wire.node(identity, address))
+        if address == 2:
+            wire.run(10)
+    first, second = copies
+    assert first.domain.here.own.mount == second.domain.here.own.mount
+    assert first.domain.here.own.card.raw == second.domain.here.own.card.raw
+    assert second.domain.here.own.counter < first.domain.here.own.counter
+    wire.run(100)
+    assert first.domain.here.own.mount != second.domain.here.own.mount
+    assert first.domain.here.own.boot != second.domain.here.own.boot
+    assert second.domain.counts["clone"] == 1
+    for number, copy in enumerate(copies):
+        copy.write("ann", b"%d" % number)
+    wire.run(1)
+    ann.write("bob", b"both")
+    wire.run(1)
+    assert ann.delivered == [("bob", b"0"), ("bob", b"1")]
+    assert first.data == second.data == [b"both"]
+
+
+# ---- the X25519 key ----
+
+
+def cards_in(log: list[Packet]) -> set[Card]:
+    """All cards that every member could read."""
+    mask, cards = KEY.mask(CONTEXT), set()
+    for packet in log:
+        header = unmask(mask, packet.datagram)
+        if header is None or header.kind is Kind.PAIR:
+            continue
+        try:
+            body = open_body(KEY.group_cipher(CONTEXT, header.id), header, packet.datagram)
+            if header.kind is Kind.PROBE:
+                cards.add(Probe.parse(body).card)
+            elif header.kind is Kind.PROOF:
+                cards.add(Proof.parse(body).card)
+            elif body[0] == GroupType.HELLO:
+                cards.add(Card.read(Reader(body[1:])))
+        except Refused:
+            continue
+    return cards
+
+
+def opens(own: Own, cards: set[Card], recorded: bytes) -> bool:
+    """Whether who has the domain's key, all cards, and all that a mount keeps, can read it."""
+    header = unmask(KEY.mask(CONTEXT), recorded)
+    assert header is not None
+    assert header.kind is Kind.PAIR
+    certificate = own.identity.certificate
+    mine = [card for card in cards if card.mount(CONTEXT) == own.mount]
+    for n, private in own.privates.items():
+        for card in cards - set(mine):
+            other = Mount(b"", certificate, card, card.hash, 0)
+            secret = exchange(private, card.public)
+            for ours in mine:
+                pair = other.derive(KEY, CONTEXT, n, ours.hash, secret)
+                for cipher in (pair.in_cipher, pair.out_cipher):
+                    try:
+                        open_body(cipher, header, recorded)
+                    except Refused:
+                        continue
+                    return True
+    return False
+
+
+@pytest.mark.parametrize("says_hello", [True, False])
+def test_what_was_recorded_cannot_be_read_after_55_minutes(
+    wire: Wire, corp: Corp, says_hello: bool
+) -> None:
+    ann = wire.node(corp.admit("ann"), 1, says_hello=says_hello)
+    bob = wire.node(corp.admit("bob"), 2, says_hello=says_hello)
+    if not says_hello:
+        ann.domain.seek("bob", wire.now)
+    wire.run(5)
+    wire.log.clear()
+    ann.write("bob", b"secret")
+    (recorded,) = [packet.datagram for packet in wire.log]
+    wire.run(1)
+    wire.log.clear()
+    said, cards = 1, set[Card]()
+    for node in (ann, bob):  # so that all cards are on the wire, whether they say HELLO or not
+        wire.post(Packet(node.address, 99, hello(wire, node.domain.here.own)))
+    cards |= cards_in(wire.log)
+    assert opens(ann.domain.here.own, cards, recorded)
+    assert opens(bob.domain.here.own, cards, recorded)
+    while wire.now < 1000 + 57 * 60:
+        ann.write("bob", b"%d" % said)
+        said += 1
+        wire.run(20)
+        cards |= cards_in(wire.log)
+        wire.log.clear()
+    assert {card.n for card in cards} == {0, 1}
+    for node in (ann, bob):
+        assert list(node.domain.here.own.privates) == [1]
+        assert not opens(node.domain.here.own, cards, recorded)
+    assert len(bob.data) == len(set(bob.data)) == said  # and nothing was lost meanwhile
+    assert not ann.gone
+    assert not bob.gone
