@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ class Chatter:
     def __init__(self, mount: Mount, path: Path, *arguments: str, uid: int | None = None) -> None:
         self.path = path
         command = [*MSFS, "--mount", str(mount.path), "chat", *arguments]
-        who = {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
+        who: dict[str, Any] = {} if uid is None else {"user": uid, "group": uid, "extra_groups": []}
         with path.open("wb") as output:
             self.process = subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=output, stderr=output, **who
