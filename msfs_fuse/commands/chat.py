@@ -90,7 +90,9 @@ class Chat:
             public.network = private.network = False
         self.slots = (public, private)
         self._next_here = time.monotonic() + room.HERE_SECONDS
-        self._send("join", private.name)
+        if not self._send("join", private.name):
+            self.slots[0].close()
+            raise CommandError(f"{self._mount}: no message can be sent to this room")
 
     def _serve(self, name: str) -> Mailslot:
         for _ in range(_ATTEMPTS):
