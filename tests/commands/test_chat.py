@@ -211,3 +211,25 @@ def test_in_a_terminal(mount: Mount, tmp_path: Path) -> None:
         terminal.press("Enter")
         terminal.ends(Exit.OK)
     assert slots(mount) == []
+
+
+@pytest.mark.parametrize("key", ["C-c", "C-d"])
+def test_keys_that_end_it(mount: Mount, tmp_path: Path, key: str) -> None:
+    with Terminal(tmp_path) as terminal:
+        terminal.run(*MSFS, "--mount", str(mount.path), "chat", "--nick", "anna")
+        terminal.shows("you are in lobby")
+        terminal.press(key)
+        if key == "C-d":
+            terminal.ends(Exit.OK)
+        wait_until(lambda: slots(mount) == [])
+        assert "Traceback" not in terminal.screen()
+
+
+def test_the_mount_goes_under_a_terminal(mount: Mount, tmp_path: Path) -> None:
+    with Terminal(tmp_path) as terminal:
+        terminal.run(*MSFS, "--mount", str(mount.path), "chat", "--nick", "anna")
+        terminal.shows("you are in lobby")
+        mount.daemon.kill()
+        terminal.ends(Exit.NO_MOUNT)
+        assert "has died or is gone" in terminal.screen().replace("\n", "")
+        assert "Traceback" not in terminal.screen()
