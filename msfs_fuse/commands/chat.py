@@ -20,6 +20,7 @@ from msfs_fuse.commands.command import Command
 from msfs_fuse.commands.output import emit, printable
 from msfs_fuse.commands.serving import sender_facts
 from msfs_fuse.commands.stop import StopSignals
+from msfs_fuse.core.attributes import MAX_MESSAGE_SIZE
 from msfs_fuse.core.names import Address, fold
 from msfs_fuse.errors import CommandError, Exit, Stopped
 from msfs_fuse.mounts import find_mount
@@ -89,7 +90,9 @@ class Chat:
             public.network = private.network = False
         self.slots = (public, private)
         self._next_here = time.monotonic() + room.HERE_SECONDS
-        self._send("join", private.name)
+        if not self._send("join", private.name):
+            self.slots[0].close()
+            raise CommandError(f"{self._mount}: no message can be sent to this room")
 
     def _serve(self, name: str) -> Mailslot:
         for _ in range(_ATTEMPTS):
@@ -323,7 +326,11 @@ def _place(text: str, mount: str) -> tuple[str | None, str]:
         raise CommandError(f"{text!r} is no room: NAME or DOMAIN/NAME", Exit.USAGE)
     if slash:
         return domain.removeprefix("@"), name
-    return ("*" if os.path.isdir(client.file_of(Address("*", ()), mount)) else None), name
+    try:  # the primary domain takes messages up to some size, if there is one
+        os.getxattr(client.file_of(Address("*", (room.room_slot(name),)), mount), MAX_MESSAGE_SIZE)
+    except OSError:
+        return None, name
+    return "*", name
 
 
 def _own_name() -> str:
