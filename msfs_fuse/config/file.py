@@ -160,6 +160,8 @@ def _network(
 def _parse(source: Source) -> dict[str, object]:
     try:
         return tomllib.loads(source.text)
+    except RecursionError:
+        raise CommandError(f"{source.name}: nested too deeply", Exit.USAGE) from None
     except tomllib.TOMLDecodeError as error:
         match = re.fullmatch(r"(.*) \(at (?:line (\d+), .*|end of document)\)", str(error))
         line = (match and match[2]) or len(source.text.splitlines())

@@ -194,6 +194,17 @@ def test_transport_is_a_list(tmp_path: Path, value: str) -> None:
     assert complaint(path).startswith(f"{path}:3: transport has to be a list")
 
 
+@pytest.mark.parametrize("depth", [100, 20_000])
+def test_what_is_nested_too_deeply(tmp_path: Path, depth: int) -> None:
+    path = tmp_path / "msfs.toml"
+    path.write_text("host = " + "[" * depth + "]" * depth)
+    with pytest.raises(CommandError) as refused:
+        read_configuration(str(path))
+    assert str(refused.value).startswith(str(path))
+    assert "\n" not in str(refused.value)
+    assert len(str(refused.value)) < 1000
+
+
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     assert "No such file" in complaint(str(tmp_path / "missing.toml"))
 

@@ -264,7 +264,7 @@ class Authority:
         )
         path = os.path.join(self.directory, "issued.pem")
         try:
-            with open(path, "ab") as file:
+            with open(os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as file:
                 file.write(_pem(issued))
         except OSError as error:
             raise AuthorityError(f"{path}: {error.strerror}") from None

@@ -115,6 +115,9 @@ class Members:
 
     def _let_time_pass(self) -> None:
         self._wire.run(self._rng.choice((0.1, 1.0, 1.0, 3.0, 40.0)))
+        if not self._victim.knows("eve"):  # it has said that it leaves, among all that it says
+            self._member.domain.restart(self._wire.now)
+            self._wire.run(3)
         self._recorded += [packet.datagram for packet in self._wire.log[-20:]]
         del self._recorded[:-_RECORDED]
         self._wire.log.clear()
