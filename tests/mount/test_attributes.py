@@ -66,6 +66,10 @@ def test_nonsense_in_attributes_is_refused(mount: Mount) -> None:
             os.setxattr(server, "user.other", b"1")
         with refused(errno.ENODATA):
             os.getxattr(server, "user.other")
+        for name in ("security.selinux", "security.capability", "system.posix_acl_access"):
+            for path in (mount / "slot", mount.path):
+                with refused(errno.ENODATA):
+                    os.getxattr(path, name)
         with refused(errno.EPERM):
             os.removexattr(server, "user.mailslot.read_timeout")
 

@@ -171,6 +171,53 @@ def test_io_uring_writes(
         assert mount.status()["messages"] == ("0" if result == "-90" else "1")
 
 
+def test_io_uring_reads_join_messages(mount: Mount, uring: Path) -> None:
+    """The kernel asks again after a short read, as for a new read, and gets the second message.
+
+    A buffer of exactly the message's size ends with it.
+    """
+    with opened(mount / "slot", SERVER) as server, opened(mount / "slot", os.O_WRONLY) as client:
+
+        def read(size: int) -> str:
+            done = subprocess.run(
+                [uring, mount / "slot", "r", str(size), "1", "0", str(server)],
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT,
+                check=False,
+                pass_fds=[server],
+            )
+            if done.returncode == 77:
+                pytest.skip("no io_uring here")
+            return done.stdout.strip()
+
+        for message in (b"abc", b"defgh"):
+            os.write(client, message)
+        assert read(8).split() == ["8", "abcdefgh"]
+        for message in (b"abc", b"defgh"):
+            os.write(client, message)
+        assert [read(3).split(), read(5).split()] == [["3", "abc"], ["5", "defgh"]]
+
+
+@pytest.mark.parametrize(("size", "result"), [(256, "256"), (257, "EMSGSIZE")])
+def test_a_long_readv_counts_as_one_of_256_segments_where_short_reads_fail(
+    mount: Mount, size: int, result: str
+) -> None:
+    """The kernel tells only of the first 256. What does not fit them stays whole."""
+    code = """
+    server = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+    os.setxattr(server, "user.mailslot.short_read", b"error")
+    message = b"a" * int(sys.argv[2])
+    os.write(server, message)
+    try:
+        print(os.readv(server, [bytearray(1) for _ in range(1000)]))
+    except OSError as error:
+        print(errno.errorcode[error.errno], os.read(server, 1000) == message)
+    """
+    expected = result if result == "256" else f"{result} True"
+    assert run(code, mount / "slot", size) == expected
+
+
 def test_a_daemon_without_descriptors_takes_no_piece(mount: Mount) -> None:
     """It cannot look at the system call of the writer then."""
     import resource
