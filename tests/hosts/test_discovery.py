@@ -13,9 +13,8 @@ from msfs_fuse import Mailslot, send
 from msfs_fuse.programs import discovery
 from msfs_fuse.programs.discovery import LocatorQuery, LocatorReply
 from tests.conftest import Mount
-from tests.hosts.test_hosts import mounted
 from tests.support.command import MSFS, TIMEOUT, msfs, serves
-from tests.support.network import Lan
+from tests.support.network import Lan, mounted
 from tests.support.processes import is_root, wait_until
 
 pytestmark = pytest.mark.skipif(not is_root(), reason="needs network namespaces")

@@ -1,7 +1,7 @@
 """No datagram twice: a window of counters for each mount that was proven.
 
-As in RFC 6479: check, open the datagram, then mark. A mount has one counter, and two windows here: what it
-sends to all does not wait behind what it sends to us, and either may be far ahead of the other.
+As in RFC 6479: check, open the datagram, then mark. A mount has one counter, and two windows here:
+what it sends to all does not wait behind what it sends to us, and may be far ahead.
 """
 
 from dataclasses import dataclass
