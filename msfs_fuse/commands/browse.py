@@ -8,6 +8,7 @@ import argparse
 import errno
 import math
 import os
+import sys
 import time
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -161,7 +162,8 @@ def _watch(args: argparse.Namespace, mount: str, network: _Network, signals: Sto
     hosts = Hosts()
     announcer = _Announcer(mount, network, args.comment)
     end = math.inf if args.seconds is None else time.monotonic() + args.seconds
-    refused, heard = _refused(mount), False
+    refused, is_clear = _refused(mount), False  # whether the network may write to our slot
+    watched = sys.stdout.fileno() if sys.stdout else None
     with serve(browse.SLOT, mount) as slot:
         try:
             while (now := time.monotonic()) < end:
@@ -169,15 +171,15 @@ def _watch(args: argparse.Namespace, mount: str, network: _Network, signals: Sto
                     announcer.announce()
                 for change in hosts.expire(now):
                     _show(change, args.json)
-                if not heard and _refused(mount) > refused:
-                    heard = True
+                if not is_clear and _refused(mount) > refused:
+                    is_clear = True
                     complain(
                         "the network wrote to slots that are closed to it and to none that is "
                         f'open: [netbios] needs slots = ["{browse.SLOT}"] (man msfs.toml)'
                     )
                 deadline = min(end, announcer.due, now + _LOOK_SECONDS)
-                for _, data in messages([slot], mount, signals, deadline=deadline):
-                    heard = _take(data, slot, mount, hosts, announcer, args.json) or heard
+                for _, data in messages([slot], mount, signals, watched=watched, deadline=deadline):
+                    is_clear = _take(data, slot, mount, hosts, announcer, args.json) or is_clear
                     if time.monotonic() >= announcer.due:
                         break
         finally:
