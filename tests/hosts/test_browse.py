@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Mount
-from tests.hosts.test_hosts import mounted
 from tests.support.command import MSFS, TIMEOUT, msfs, refusal, serves
-from tests.support.network import Lan, served
+from tests.support.network import Lan, mounted, served
 from tests.support.processes import is_root, wait_until
 
 pytestmark = pytest.mark.skipif(not is_root(), reason="needs network namespaces")

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Mount
-from tests.hosts.test_hosts import mounted
 from tests.support.command import msfs
-from tests.support.network import Lan
+from tests.support.network import Lan, mounted
 from tests.support.processes import is_root
 from tests.support.terminal import Terminal
 
