@@ -4,7 +4,6 @@ import argparse
 import contextlib
 import os
 import select
-import shutil
 import signal
 import sys
 import termios
@@ -95,7 +94,9 @@ class _Screen:
 
     def show(self, before: picture.Sample | None, after: picture.Sample, mount: str) -> None:
         """Show a picture."""
-        width, height = shutil.get_terminal_size()
+        # Not shutil's, which believes $COLUMNS, and that does not change with the window.
+        size = os.get_terminal_size(self._output)
+        width, height = size.columns or 80, size.lines or 24  # a serial line does not tell
         text = picture.lines(before, after, mount, self.order, height)
         rows = [picture.clipped(line, width) for line in text]
         heading = f"{_REVERSE}{rows[0]}{_REST_OF_LINE}{_PLAIN}"
