@@ -37,6 +37,8 @@ Errors are OSError, as they come from the files, each with the path of the slot:
 where nobody listens, PermissionError for what another serves or owns, TimeoutError, EMSGSIZE for
 a message that is too long, ENOSPC for a slot that is full, EHOSTUNREACH for a host that nobody
 knows, ENOTCONN after the mount has gone. Names that make no sense are ValueError.
+
+A third of this long module is documentation, which `help(msfs_fuse)` shows.
 """
 
 import errno

@@ -30,6 +30,8 @@ A *slot* is a name with two queues, of messages and of reads that wait. Whoever 
   find, and no limit is exceeded. Lowering a limit evicts nothing.
 
 Names are in `tree`, what each user has in `shares`.
+
+It is long because these rules hold only together: whoever changes one reads the others.
 """
 
 import errno

@@ -2,7 +2,7 @@
 
 No handler waits. They are plain functions, so that none can: `handler` makes of each the
 coroutine function that pyfuse3 wants. Reads and writes come from the C extension, to `on_read`
-and `on_write`.
+and `on_write`. The module is long because pyfuse3 wants all handlers in one class; each is short.
 """
 
 import errno

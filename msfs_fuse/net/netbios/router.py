@@ -1,4 +1,7 @@
-"""Routing to a NetBIOS network, and what arrives from there."""
+"""Routing to a NetBIOS network, and what arrives from there.
+
+A little long, because sending and receiving share the names, the ports and the counts.
+"""
 
 import errno
 import logging
