@@ -125,7 +125,7 @@ class Hearing:
         if not body:
             raise Refused(Reason.MALFORMED)
         if body[0] == PairType.DONE:
-            self._handshake.take_done(mount, header, Done.parse(body), way, now)
+            self._handshake.take_done(mount, Done.parse(body), way, now)
         elif body[0] != PairType.MESSAGE:
             raise Refused(Reason.MALFORMED)
         elif window is None or mount.gone:
