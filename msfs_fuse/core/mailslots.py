@@ -64,7 +64,7 @@ _NANOSECONDS_PER_MILLISECOND = 1_000_000
 
 # The kernel looks a name up and then opens what it found. A slot that died in between comes back
 # for a client: its open counts as having come before the last close. In nanoseconds.
-REVIVAL = 100_000_000
+REVIVAL = 300_000_000
 
 
 def _payer(sender: Sender) -> int:

@@ -128,7 +128,7 @@ def test_what_is_gone_cannot_be_opened(mail: Mailslots) -> None:
     with refused(errno.ESTALE):
         reopen(mail, server, READS, now=3)
     with refused(errno.ESTALE):
-        reopen(mail, server, WRITES, now=3 + 100_000_000)
+        reopen(mail, server, WRITES, now=3 + 300_000_000)
 
 
 def test_a_client_that_comes_just_after_the_last_close_came_before_it(mail: Mailslots) -> None:

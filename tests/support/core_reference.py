@@ -16,7 +16,7 @@ Path = tuple[str, ...]
 Answer = tuple[int, bytes | None, int]  # token, data, error code
 
 ROOT = 0
-REVIVAL = 100_000_000  # nanoseconds
+REVIVAL = 300_000_000  # nanoseconds
 
 
 class Refused(Exception):
