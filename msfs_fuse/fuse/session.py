@@ -1,5 +1,6 @@
 """The one FUSE session of this process: pyfuse3's module-level functions with our rules."""
 
+import contextlib
 import errno
 import os
 import signal
@@ -71,16 +72,23 @@ class Session:
 
 
 def _init(operations: Operations, mountpoint: str, options: set[str]) -> None:
-    """Call pyfuse3.init() and keep what libfuse and fusermount3 say about it on stderr."""
-    with tempfile.TemporaryFile() as said:
+    """Call pyfuse3.init(); what libfuse and fusermount3 say on stderr is the reason if it fails."""
+    with tempfile.TemporaryFile() as file:
         stderr = os.dup(2)
-        os.dup2(said.fileno(), 2)
+        os.dup2(file.fileno(), 2)
+        failure = None
         try:
             pyfuse3.init(operations, mountpoint, options)
         except RuntimeError as error:
-            said.seek(0)
-            lines = said.read().decode(errors="replace").splitlines()
-            raise MountError(next((each for each in lines if each), str(error))) from None
+            failure = error
         finally:
             os.dup2(stderr, 2)
             os.close(stderr)
+        file.seek(0)
+        said = file.read()
+    if failure is not None:
+        lines = said.decode(errors="replace").splitlines()
+        raise MountError(next((each for each in lines if each), str(failure)))
+    # A warning, or what SIGUSR1 asked for: libfuse can be busy here after the mount is to be seen.
+    with contextlib.suppress(OSError):  # nobody reads it
+        os.write(2, said)
