@@ -3,6 +3,7 @@
 import errno
 import os
 import re
+import time
 
 # Numbers of system calls. Those of i386 are among those of x86_64, since no number that writes in
 # one of them writes in the other.
@@ -30,6 +31,13 @@ _FETCHING = {
     },
     "aarch64": {b"71": 4, b"76": 5, b"285": 5},
 }
+
+# What is shown of a thread that does not sleep.
+_RUNNING = [b"running"]
+# How long such a thread is waited for: at a time, in all at once, and in all as a part of the time.
+# The first two in seconds.
+_PATIENCE, _MOST_PATIENCE, _PATIENCE_BACK = 0.01, 0.03, 0.01
+_PAUSE = 20e-6
 
 _LINE_LENGTH = 256
 _KEPT_OPEN = 64
@@ -77,19 +85,54 @@ def process_of(tid: int) -> int:
     return int(value) if value else tid
 
 
-class _SystemCalls:
+class SystemCalls:
     """The system calls that threads wait in, from /proc/TID/syscall.
 
     The files of the threads that asked last are kept open, since looking at an open one costs a
     third of opening it, and this is in the way of every long write. A file stays with its thread:
     it does not show another one that gets the same number later.
+
+    A thread that asks us sleeps until it has the answer, but it may be preempted just before. Then
+    it is looked at again after a pause: a moment later it sleeps, if it gets the processor. All
+    such pauses together are bounded, so that nobody can hold up the daemon by not sleeping.
+
+    Attributes:
+        waited: seconds spent in such pauses.
     """
 
     def __init__(self) -> None:
+        self.waited = 0.0
         self._files: dict[int, int] = {}
+        self._patience = _MOST_PATIENCE
+        self._counted = time.monotonic()
 
     def of(self, tid: int) -> list[bytes]:
-        """The number of the call and its arguments in hexadecimal; [] if they cannot be seen.
+        """The call that a thread sleeps in: its number, and its arguments in hexadecimal.
+
+        [] if it cannot be seen; [b"running"] if it has not gone to sleep in time.
+
+        Raises:
+            PermissionError: the kernel lets us not look at that process.
+        """
+        call = self._look(tid)
+        return self._wait(tid) if call == _RUNNING else call
+
+    def _wait(self, tid: int) -> list[bytes]:
+        start = time.monotonic()
+        back = (start - self._counted) * _PATIENCE_BACK
+        self._patience = min(self._patience + back, _MOST_PATIENCE)
+        end = start + min(self._patience, _PATIENCE)
+        call, now = _RUNNING, start
+        while call == _RUNNING and now < end:
+            time.sleep(_PAUSE)  # it may need this very processor
+            call, now = self._look(tid), time.monotonic()
+        self._counted = now
+        self._patience -= now - start
+        self.waited += now - start
+        return call
+
+    def _look(self, tid: int) -> list[bytes]:
+        """What is shown of a thread now; [] if nothing is.
 
         Raises:
             PermissionError: the kernel lets us not look at that process.
@@ -121,7 +164,7 @@ class _SystemCalls:
         os.close(self._files.pop(tid))
 
 
-_system_calls = _SystemCalls()
+_system_calls = SystemCalls()
 
 
 def is_making_directory(tid: int) -> bool:

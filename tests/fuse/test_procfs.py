@@ -1,0 +1,48 @@
+"""What /proc tells of a thread that asks, also before it has gone to sleep."""
+
+import contextlib
+import subprocess
+import sys
+from collections.abc import Iterator
+
+from msfs_fuse.fuse.procfs import SystemCalls
+
+# Busy for so many seconds, then in read(2).
+BUSY = """
+import os, sys, time
+end = time.monotonic() + float(sys.argv[1])
+print(flush=True)
+while time.monotonic() < end:
+    pass
+os.read(0, 1)
+"""
+
+
+@contextlib.contextmanager
+def busy(seconds: float) -> Iterator[int]:
+    """A process that is busy for that long. Gives its pid."""
+    command = [sys.executable, "-c", BUSY, str(seconds)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        try:
+            assert process.stdout is not None
+            process.stdout.readline()
+            yield process.pid
+        finally:
+            process.kill()
+
+
+def test_a_thread_that_runs_is_waited_for() -> None:
+    """A writer can be preempted between its request and its sleep: it is asked again."""
+    calls = SystemCalls()
+    with busy(0.002) as pid:
+        call = calls.of(pid)
+    assert len(call) > 6, call
+
+
+def test_a_thread_that_goes_on_running_costs_little() -> None:
+    """Nobody stops the daemon by running while it looks: its patience comes back slowly."""
+    calls = SystemCalls()
+    with busy(60) as pid:
+        for _ in range(200):
+            assert calls.of(pid) == [b"running"]
+    assert calls.waited < 0.1
