@@ -13,7 +13,7 @@ import trio
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.net.mqtt.connection import QUEUE_SIZE
 from tests.support.broker import Server, mosquitto
-from tests.support.mqtt import Host, eventually, in_contact, mqtt, serving
+from tests.support.mqtt import Carry, Host, eventually, in_contact, mqtt, relay, serving
 
 PACE = 0.02  # seconds between messages
 LATE = 1.0  # seconds
@@ -193,23 +193,17 @@ async def test_a_flood_to_a_broker_that_hangs_is_refused_and_bounded(tmp_path: P
 async def test_a_slow_broker(tmp_path: Path) -> None:
     """A relay that lets 20 kB/s through: what does not fit is refused, not delayed for ever."""
 
-    async def relay(client: trio.SocketStream) -> None:
-        async def pump(source: trio.SocketStream, sink: trio.SocketStream, pace: float) -> None:
+    def pump(pace: float) -> Carry:
+        async def carry(source: trio.SocketStream, sink: trio.SocketStream) -> None:
             source.setsockopt(trio.socket.SOL_SOCKET, trio.socket.SO_RCVBUF, 4096)
             while data := await source.receive_some(1024):
                 await sink.send_all(data)
                 await trio.sleep(len(data) / pace)
 
-        server = await trio.open_tcp_stream("127.0.0.1", int(str(broker.where)))
-        async with client, server, trio.open_nursery() as nursery:
-            nursery.start_soon(pump, server, client, 1e9)
-            await pump(client, server, 20_000)
-            nursery.cancel_scope.cancel()
+        return carry
 
     with mosquitto(tmp_path / "broker") as broker:
-        async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(trio.serve_tcp, relay, 0)
-            port = listeners[0].socket.getsockname()[1]
+        async with relay(int(str(broker.where)), pump(20_000), pump(1e9)) as port:
             ada = Host("ada", mqtt("ada", f"mqtt://127.0.0.1:{port}", keepalive=60.0))
             bob = Host("bob", mqtt("bob", broker.url))
             async with serving(ada), serving(bob):
@@ -226,7 +220,6 @@ async def test_a_slow_broker(tmp_path: Path) -> None:
                 await eventually(lambda: len(bob.delivered) > 50, 10)
                 assert ada.state == "connected"
                 assert bob.delivered == [b"%d" % n for n in range(len(bob.delivered))]
-            nursery.cancel_scope.cancel()
     print(f"\nslow: {sent} written, {refused} refused, {len(bob.delivered)} arrived")
 
 

@@ -3,6 +3,7 @@
 import resource
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ import trio
 
 from msfs_fuse.net.mqtt.guarded_client import MAX_PACKET
 from tests.support.broker import mosquitto
-from tests.support.mqtt import Host, eventually, in_contact, mqtt, serving
+from tests.support.mqtt import Host, eventually, in_contact, mqtt, relay, serving
 
 CONNACK = bytes([0x20, 2, 0, 0])
 SUBACK = bytes([0x90, 5, 0, 1, 0, 0, 0])
@@ -52,7 +53,7 @@ async def broker(
                 pass
 
     async with trio.open_nursery() as nursery:
-        listeners = await nursery.start(trio.serve_tcp, serve, 0)
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
         port = listeners[0].socket.getsockname()[1]
         yield f"mqtt://127.0.0.1:{port}"
         nursery.cancel_scope.cancel()
@@ -170,35 +171,29 @@ async def test_everything_twice_and_again_later(tmp_path: Path) -> None:
     """A relay between host and broker that doubles and replays what the broker sends."""
     kept: list[bytes] = []
 
+    async def up(client: trio.SocketStream, server: trio.SocketStream) -> None:
+        async for data in client:
+            await server.send_all(data)
+
+    async def doubled(server: trio.SocketStream, client: trio.SocketStream) -> None:
+        buffer = b""
+        async for data in server:
+            buffer += data
+            while len(buffer) > 2:
+                shift = 2 if buffer[1] < 128 else 3
+                size = buffer[1] & 127 | (buffer[2] << 7 if shift == 3 else 0)
+                if len(buffer) < shift + size:
+                    break
+                packet, buffer = buffer[: shift + size], buffer[shift + size :]
+                await client.send_all(packet)
+                if packet[0] & 0xF0 == 0x30:
+                    kept.append(packet)
+                    # and once more as if it had been stored
+                    again = bytes([packet[0] | 1]) + packet[1:]
+                    await client.send_all(b"".join([packet, again, *kept[-20:]]))
+
     with mosquitto(tmp_path / "broker") as real:
-
-        async def relay(client: trio.SocketStream) -> None:
-            async def up(server: trio.SocketStream) -> None:
-                async for data in client:
-                    await server.send_all(data)
-
-            server = await trio.open_tcp_stream("127.0.0.1", int(str(real.where)))
-            async with client, server, trio.open_nursery() as nursery:
-                nursery.start_soon(up, server)
-                buffer = b""
-                async for data in server:
-                    buffer += data
-                    while len(buffer) > 2:
-                        shift = 2 if buffer[1] < 128 else 3
-                        size = buffer[1] & 127 | (buffer[2] << 7 if shift == 3 else 0)
-                        if len(buffer) < shift + size:
-                            break
-                        packet, buffer = buffer[: shift + size], buffer[shift + size :]
-                        await client.send_all(packet)
-                        if packet[0] & 0xF0 == 0x30:
-                            kept.append(packet)
-                            # and once more as if it had been stored
-                            again = bytes([packet[0] | 1]) + packet[1:]
-                            await client.send_all(b"".join([packet, again, *kept[-20:]]))
-
-        async with trio.open_nursery() as nursery:
-            listeners = await nursery.start(trio.serve_tcp, relay, 0)
-            port = listeners[0].socket.getsockname()[1]
+        async with relay(int(str(real.where)), up, doubled) as port:
             ada = Host("ada", mqtt("ada", real.url))
             bob = Host("bob", mqtt("bob", f"mqtt://127.0.0.1:{port}"))
             async with serving(ada):
@@ -218,4 +213,3 @@ async def test_everything_twice_and_again_later(tmp_path: Path) -> None:
                     ada.send("corp", b"new")
                     await eventually(lambda: cyd.delivered)
                     assert cyd.delivered == [b"new"]
-            nursery.cancel_scope.cancel()

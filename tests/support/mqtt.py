@@ -1,8 +1,10 @@
 """Hosts without mounts that meet at a broker: a router with real transports in this process."""
 
+import contextlib
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import trio
@@ -16,6 +18,9 @@ from msfs_fuse.net.router import DomainRouter
 from msfs_fuse.net.transport import Transport
 from tests.support.counters import total
 from tests.support.trust import Corp
+
+Carry = Callable[[trio.SocketStream, trio.SocketStream], Awaitable[None]]
+"""Carries one direction of a connection from the first stream to the second, to its end."""
 
 CORP = Corp()
 SENDER = Sender("ignored", 1000, 42)
@@ -100,3 +105,33 @@ async def eventually(condition: Callable[[], object], patience: float = PATIENCE
 async def in_contact(one: Host, other: Host) -> None:
     """Wait until both can write to each other."""
     await eventually(lambda: one.router.route(other.name) and other.router.route(one.name))
+
+
+@asynccontextmanager
+async def relay(port: int, up: Carry, down: Carry) -> AsyncIterator[int]:
+    """Relay connections to a broker on loopback; the port to connect to.
+
+    Args:
+        port: the broker's.
+        up: what a client sends goes through it, from client to broker.
+        down: likewise, from broker to client.
+
+    A connection ends for both sides when either of them hangs up, in whatever way.
+    """
+
+    async def serve(client: trio.SocketStream) -> None:
+        server = await trio.open_tcp_stream("127.0.0.1", port)
+        async with client, server, trio.open_nursery() as nursery:
+
+            async def carry(how: Carry, source: trio.SocketStream, sink: trio.SocketStream) -> None:
+                with contextlib.suppress(trio.BrokenResourceError):
+                    await how(source, sink)
+                nursery.cancel_scope.cancel()
+
+            nursery.start_soon(carry, up, client, server)
+            nursery.start_soon(carry, down, server, client)
+
+    async with trio.open_nursery() as nursery:
+        listeners = await nursery.start(partial(trio.serve_tcp, serve, 0, host="127.0.0.1"))
+        yield listeners[0].socket.getsockname()[1]
+        nursery.cancel_scope.cancel()
