@@ -28,6 +28,10 @@ def pytest_configure() -> None:
 
     What they mount is seen by nobody else, and is gone with them.
     """
+    # Under nohup, and in the background of a script, these come ignored, and programs that the
+    # tests start would inherit that.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     if os.geteuid() != 0 or mount_problem() is not None:
         return
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS) != 0:
