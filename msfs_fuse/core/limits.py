@@ -20,7 +20,8 @@ class Limits:
         max_slot_bytes: bytes queued in one slot.
         max_total_messages: messages queued in the whole mount.
         max_bytes: bytes queued in the whole mount.
-        max_slots_per_user: slots and directories that one user may own; root is exempt.
+        max_slots_per_user: slots that one user may keep alive, and directories that he may own,
+            together; root is exempt.
         max_waiting: reads that may wait at the same time in the whole mount.
         max_handles: handles of slots that may be open in the whole mount.
         max_user_share: percent of max_bytes, max_total_messages, max_waiting and max_handles that

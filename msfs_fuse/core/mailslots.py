@@ -22,6 +22,10 @@ A *slot* is a name with two queues, of messages and of reads that wait. Whoever 
   the last one ends the slot, its messages and its name. The server may close and come back as
   long as a client stays: of what the slot holds it has lost nothing, and a message that it had
   read in part starts again.
+- **Whoever keeps a slot alive pays for it**: `slot.payer` is always a user who has a handle of it,
+  the server's where there is one. When his last handle closes, the next user takes his place, even
+  beyond his quota: nobody can be made to keep a handle. Messages count for who sent them, for as
+  long as they are queued: else a client would pay for what others put into a slot it has open.
 - **Refusals leave no trace.** Each method checks first and then changes, so a `SlotError` means
   that nothing happened but a count.
 - **Time is an argument**: `now` in nanoseconds since the epoch for what people see, `monotonic`
@@ -155,7 +159,7 @@ class Mailslots:
         if self.strict and not access.reads:
             raise SlotError(errno.ENOENT)
         self.shares.check_handle(caller.uid)
-        self.shares.charge_name(caller.uid)
+        payer = self.shares.charge_name(caller.uid)
         slot = Slot(
             self.tree.new_id(),
             name,
@@ -167,6 +171,7 @@ class Mailslots:
             now,
             now,
             max_message_size=self._limits.max_message_size,
+            payer=payer,
         )
         self.tree.attach(slot, parent, now)
         self.slots += 1
@@ -189,21 +194,23 @@ class Mailslots:
 
         Raises:
             SlotError: EACCES for reading where there is a server, or where there was one and
-                the slot is another user's; EDQUOT for a first server at its limit of slots;
-                ESTALE for a slot that is gone, unless a client comes just after its end.
+                the slot is another user's; EDQUOT for a server at its limit of slots, unless it
+                pays for this one already; ESTALE for a slot that is gone, unless a client comes
+                just after its end.
         """
         self.shares.check_handle(caller.uid)
         if not slot.handles:
-            self._revive(slot, access, now)
+            self._revive(slot, access, caller, now)
         elif access.reads:
             if slot.server is not None:
                 raise SlotError(errno.EACCES)
+            if slot.claimed and caller.uid not in (slot.uid, ROOT_UID):
+                raise SlotError(errno.EACCES)
+            self._charge(slot, caller)
             if not slot.claimed:
                 mode = adopted_mode()
                 self.tree.set_owner(slot, caller.uid, caller.gid, now)
                 self.tree.set_mode(slot, mode, now)
-            elif caller.uid not in (slot.uid, ROOT_UID):
-                raise SlotError(errno.EACCES)
         return self._open(slot, access, caller)
 
     def close_handle(self, handle: Handle, now: int) -> Closed:
@@ -219,19 +226,27 @@ class Mailslots:
             for token in list(slot.waiting):
                 self._reads.remove(token)
                 answers.append(Answer(token, None, errno.EBADF))
-        self.shares.discharge_handle(handle.held)
-        slot.handles -= 1
+        held = handle.held
+        self.shares.discharge_handle(held)
+        left = slot.handles[held] - 1
+        if left:
+            slot.handles[held] = left
+        else:
+            del slot.handles[held]
         if slot.handles:
+            if not left and slot.payer is held:
+                self._pass_on(slot, held)
             return Closed(answers, died=False, unread=0)
         unread = len(slot.messages)
         self.counts.messages_unread += unread
-        for message, _, _, held in slot.messages:
-            self._release(held, len(message))
+        for message, _, _, sent_by in slot.messages:
+            self._release(sent_by, len(message))
         slot.messages.clear()
         slot.size = 0
         slot.grave, slot.died_at = slot.parent, now
         self.tree.detach(slot, now)
-        self.shares.discharge_name(slot.uid)
+        held.names -= 1
+        slot.payer = None
         self.slots -= 1
         return Closed(answers, died=True, unread=unread)
 
@@ -467,13 +482,26 @@ class Mailslots:
     def _open(self, slot: Slot, access: Access, caller: Caller) -> Handle:
         held = self.shares.charge_handle(caller.uid)
         handle = Handle(slot, access, Sender(self.host, caller.uid, caller.pid), held)
-        slot.handles += 1
+        slot.handles[held] = slot.handles.get(held, 0) + 1
         if access.reads:
             slot.server = handle
             slot.claimed = True
         return handle
 
-    def _revive(self, slot: Slot, access: Access, now: int) -> None:
+    def _charge(self, slot: Slot, caller: Caller) -> None:
+        before = slot.payer
+        assert before is not None
+        if before.uid != caller.uid:
+            slot.payer = self.shares.charge_name(caller.uid)
+            before.names -= 1
+
+    @staticmethod
+    def _pass_on(slot: Slot, before: Held) -> None:
+        slot.payer = next(iter(slot.handles))
+        slot.payer.names += 1
+        before.names -= 1
+
+    def _revive(self, slot: Slot, access: Access, caller: Caller, now: int) -> None:
         grave = slot.grave
         if (
             access.reads
@@ -483,6 +511,6 @@ class Mailslots:
             or not 0 <= now - slot.died_at <= REVIVAL  # clocks may step back
         ):
             raise SlotError(errno.ESTALE)
-        self.shares.charge_name(slot.uid)
+        slot.payer = self.shares.charge_name(caller.uid)
         self.tree.attach(slot, grave, now)
         self.slots += 1

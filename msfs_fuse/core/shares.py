@@ -1,7 +1,6 @@
 """Who has how much of what all users share."""
 
 import errno
-from collections import Counter
 from dataclasses import dataclass
 
 from msfs_fuse.core.errors import SlotError
@@ -16,7 +15,8 @@ OTHER_HOSTS = -1
 # The last part of each total, one in so many, is for root alone.
 _RESERVE = 32
 
-# So many records of users who have nothing are not worth looking for.
+# Records of users who have nothing are looked for when there are so many, and then not before there
+# are twice as many as were left.
 _FEW = 1000
 
 
@@ -26,10 +26,13 @@ class Held:
 
     Attributes:
         exempt: root: no share bounds what it may have.
+        names: directories he owns, and slots that he pays for (`Slot.payer`).
         handles: those that are open. They refer to this record, so that no write looks for it.
     """
 
+    uid: int
     exempt: bool = False
+    names: int = 0
     messages: int = 0
     bytes: int = 0
     waiting: int = 0
@@ -46,8 +49,8 @@ class Shares:
     """
 
     def __init__(self, limits: Limits) -> None:
-        self._names: Counter[int] = Counter()
         self._held: dict[int, Held] = {}
+        self._many = _FEW
         self.handles = 0
         self.use(limits)
 
@@ -70,13 +73,14 @@ class Shares:
         """What a user has; whoever holds this may count in it."""
         held = self._held.get(uid)
         if held is None:
-            if len(self._held) > _FEW:
+            if len(self._held) > self._many:
                 self._held = {
                     user: each
                     for user, each in self._held.items()
-                    if each.messages or each.waiting or each.handles
+                    if each.messages or each.waiting or each.handles or each.names
                 }
-            held = self._held[uid] = Held(exempt=uid == ROOT_UID)
+                self._many = max(_FEW, 2 * len(self._held))
+            held = self._held[uid] = Held(uid, exempt=uid == ROOT_UID)
         return held
 
     def check_handle(self, uid: int) -> None:
@@ -107,18 +111,18 @@ class Shares:
         held.handles -= 1
         self.handles -= 1
 
-    def charge_name(self, uid: int) -> None:
-        """Count one more slot or directory as this user's.
+    def charge_name(self, uid: int) -> Held:
+        """Count one more slot or directory as this user's; the result is what he has.
 
         Raises:
             SlotError: EDQUOT at the limit; never for root.
         """
-        if uid != ROOT_UID and self._names[uid] >= self.limits.max_slots_per_user:
+        held = self.of(uid)
+        if not held.exempt and held.names >= self.limits.max_slots_per_user:
             raise SlotError(errno.EDQUOT)
-        self._names[uid] += 1
+        held.names += 1
+        return held
 
     def discharge_name(self, uid: int) -> None:
         """Count one slot or directory less as this user's."""
-        self._names[uid] -= 1
-        if not self._names[uid]:
-            del self._names[uid]
+        self.of(uid).names -= 1

@@ -106,7 +106,8 @@ class Slot(Node):
         network: whether other hosts may write here.
         server: the handle that may read, while there is one.
         claimed: has had a server. Until then the first process to read becomes it.
-        handles: open handles of any kind.
+        handles: how many handles of any kind each user has open here.
+        payer: whom the slot counts for: one of `handles`; the server's user, if there is one.
         grave: the directory that it died in.
         died_at: when, in nanoseconds.
         messages: what is queued, the oldest first.
@@ -122,7 +123,8 @@ class Slot(Node):
     network: bool = True
     server: "Handle | None" = None
     claimed: bool = False
-    handles: int = 0
+    handles: dict[Held, int] = field(default_factory=dict)
+    payer: Held | None = None
     grave: Directory | None = None
     died_at: int = 0
     messages: deque[Message] = field(default_factory=deque)

@@ -1,7 +1,8 @@
 """The names below the mount: directories, and the slots in them.
 
 A slot is attached to its directory when it is made and detached when it dies, by `Mailslots`.
-Directories live until rmdir. Each name is charged to a user (`Shares`).
+Directories live until rmdir, and count for their owner (`Shares`). A slot counts for whoever keeps
+it alive, which `Mailslots` knows.
 """
 
 import errno
@@ -114,7 +115,7 @@ class Tree:
         """Change owner and group; the kernel has checked who may.
 
         Raises:
-            SlotError: EDQUOT for a new owner at the limit of slots per user.
+            SlotError: EDQUOT for the new owner of a directory at the limit of slots per user.
         """
         if uid != node.uid and self._is_charged(node):
             self._shares.charge_name(uid)
@@ -159,8 +160,8 @@ class Tree:
     @staticmethod
     def _is_charged(node: Node) -> bool:
         # The root never is; nor what is gone, which may still be chowned by a process that has
-        # it open, or with O_PATH.
-        return node.parent is not None
+        # it open, or with O_PATH. Who owns a slot says nothing about who keeps it.
+        return node.parent is not None and isinstance(node, Directory)
 
     @staticmethod
     def _removable(parent: Directory, name: str, caller: Caller) -> Node:

@@ -1,13 +1,26 @@
 """What one user may have of what all share."""
 
 import errno
+import itertools
 
 import pytest
 
 from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.slot import Caller, Handle, Proof, Sender
-from tests.support.core import ALICE, BOB, ROOT, WRITES, ask, create, read, refused, reopen, write
+from tests.support.core import (
+    ALICE,
+    BOB,
+    READS,
+    ROOT,
+    WRITES,
+    ask,
+    create,
+    read,
+    refused,
+    reopen,
+    write,
+)
 
 CYD = Caller(uid=1002, gid=100, pid=40)
 DAN = Caller(uid=1003, gid=100, pid=50)
@@ -121,3 +134,96 @@ def test_closed_handles_leave_nothing() -> None:
         mail.close_handle(server, 1)
     assert (mail.messages, mail.bytes, mail.shares.handles) == (0, 0, 0)
     assert len(mail.shares) < 1100
+
+
+# ---- a slot counts for whoever keeps it alive ----
+
+
+@pytest.fixture
+def tight() -> Mailslots:
+    return Mailslots(Limits(max_slots_per_user=1))
+
+
+def test_a_slot_that_anothers_handle_keeps_is_not_the_creators(tight: Mailslots) -> None:
+    server = create(tight, by=ALICE)
+    kept = client(tight, server, BOB)
+    tight.close_handle(server, 1)
+    create(tight, "next", by=ALICE)
+    with refused(errno.EDQUOT):
+        create(tight, "bobs", by=BOB)
+    tight.close_handle(kept, 1)
+    create(tight, "bobs", by=BOB)
+
+
+def test_a_server_that_comes_back_pays_again(tight: Mailslots) -> None:
+    server = create(tight, by=ALICE)
+    client(tight, server, BOB)
+    tight.close_handle(server, 1)
+    other = create(tight, "other", by=ALICE)
+    with refused(errno.EDQUOT):
+        reopen(tight, server, READS, ALICE)
+    tight.close_handle(other, 1)
+    reopen(tight, server, READS, ALICE)
+    create(tight, "bobs", by=BOB)
+    with refused(errno.EDQUOT):
+        create(tight, "other", by=ALICE)
+
+
+def test_a_user_with_another_handle_goes_on_paying(tight: Mailslots) -> None:
+    server = create(tight, by=ALICE)
+    client(tight, server, BOB)
+    client(tight, server, ALICE)
+    tight.close_handle(server, 1)
+    create(tight, "bobs", by=BOB)
+    with refused(errno.EDQUOT):
+        create(tight, "other", by=ALICE)
+
+
+def test_who_is_at_his_quota_pays_for_what_he_keeps(tight: Mailslots) -> None:
+    mine = create(tight, "bobs", by=BOB)
+    server = create(tight, by=ALICE)
+    client(tight, server, BOB)
+    tight.close_handle(server, 1)
+    create(tight, "next", by=ALICE)
+    tight.close_handle(mine, 1)
+    with refused(errno.EDQUOT):
+        create(tight, "bobs", by=BOB)
+
+
+def test_who_revives_a_slot_pays(tight: Mailslots) -> None:
+    server = create(tight, by=ALICE)
+    tight.close_handle(server, 1)
+    client(tight, server, BOB)
+    create(tight, "next", by=ALICE)
+    with refused(errno.EDQUOT):
+        create(tight, "bobs", by=BOB)
+
+
+def test_a_new_owner_does_not_pay_for_a_slot_that_he_has_not_open(tight: Mailslots) -> None:
+    create(tight, "bobs", by=BOB)
+    server = create(tight, by=ALICE)
+    tight.tree.set_owner(server.slot, BOB.uid, 1, 1)
+    with refused(errno.EDQUOT):
+        create(tight, "other", by=ALICE)
+
+
+def test_root_may_keep_any_number_of_slots_of_others(tight: Mailslots) -> None:
+    for number in range(5):
+        server = create(tight, str(number), by=ALICE)
+        client(tight, server, ROOT)
+        tight.close_handle(server, 1)
+    assert tight.shares.of(ROOT.uid).names == 5
+    create(tight, "next", by=ALICE)
+
+
+def test_looking_for_users_who_have_nothing_is_rare() -> None:
+    """With many users who have something each new one would look at all of them."""
+    mail = Mailslots(Limits())
+    server = create(mail)
+    for uid in range(5000, 7500):
+        client(mail, server, Caller(uid, 1, 1))
+    sizes = []
+    for uid in range(10_000, 16_000):
+        mail.shares.of(uid)
+        sizes.append(len(mail.shares))
+    assert sum(after < before for before, after in itertools.pairwise(sizes)) <= 3

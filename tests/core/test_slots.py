@@ -54,7 +54,7 @@ def test_nobody_else_reads_while_there_is_a_server(
     server = create(mail, by=ALICE)
     with refused(errno.EACCES):
         reopen(mail, server, access, by)
-    assert server.slot.handles == 1
+    assert list(server.slot.handles.values()) == [1]
 
 
 def test_a_client_cannot_read(mail: Mailslots) -> None:
@@ -234,7 +234,7 @@ def test_no_claim_over_quota(mail: Mailslots) -> None:
     client = create(mail, "c", WRITES, ALICE)
     with refused(errno.EDQUOT):
         reopen(mail, client, READS, BOB)
-    assert (client.slot.uid, client.slot.mode, client.slot.handles) == (ALICE.uid, 0o666, 1)
+    assert (client.slot.uid, client.slot.mode, len(client.slot.handles)) == (ALICE.uid, 0o666, 1)
 
 
 def test_strict_is_as_on_windows() -> None:

@@ -41,14 +41,14 @@ def test_chmod_and_chown(mail: Mailslots) -> None:
     assert (slot.uid, slot.gid, slot.ctime) == (BOB.uid, 555, 6)
 
 
-def test_chown_moves_the_charge(mail: Mailslots) -> None:
-    slot = create(mail, "a", by=ALICE).slot
-    mail.tree.set_owner(slot, BOB.uid, BOB.gid, 2)
+def test_chown_of_a_directory_moves_the_charge(mail: Mailslots) -> None:
+    directory = mail.tree.mkdir(mail.tree.root, "a", 0o777, ALICE, 1)
+    mail.tree.set_owner(directory, BOB.uid, BOB.gid, 2)
     create(mail, "b", by=ALICE)
     create(mail, "c", by=ALICE)
     with refused(errno.EDQUOT):
-        mail.tree.set_owner(slot, ALICE.uid, ALICE.gid, 3)
-    assert slot.uid == BOB.uid
+        mail.tree.set_owner(directory, ALICE.uid, ALICE.gid, 3)
+    assert directory.uid == BOB.uid
     create(mail, "d", by=BOB)
     with refused(errno.EDQUOT):
         create(mail, "e", by=BOB)

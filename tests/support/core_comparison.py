@@ -4,7 +4,7 @@ import contextlib
 import copy
 import dataclasses
 import errno
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable
 from itertools import accumulate, pairwise
 from typing import Any, NamedTuple
@@ -16,7 +16,7 @@ from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.slot import Answer, Directory, Node, Slot
 from tests.support import core_reference as reference
-from tests.support.core import ALICE, BOB, refused
+from tests.support.core import ALICE, BOB, ROOT, refused
 
 # So small that every one of them is met all the time.
 LIMITS = Limits(
@@ -170,7 +170,10 @@ class Comparison(RuleBasedStateMachine):
                 expected = [(m.data, m.sender, m.sent_at) for m in model.messages]
                 assert [message[:3] for message in real.messages] == expected
                 assert list(real.waiting.items()) == [read[:2] for read in model.waiting]
-                assert real.handles == len(model.handles)
+                assert {held.uid: n for held, n in real.handles.items()} == Counter(
+                    handle.uid for handle in model.handles
+                )
+                assert (real.payer.uid if real.payer else None) == model.payer
         for handle in self.open:
             is_server = handle.real.slot.server is handle.real
             assert is_server == (handle.model.slot.server is handle.model)
@@ -187,8 +190,21 @@ class Comparison(RuleBasedStateMachine):
             "bytes": sum(len(data) for data, *_ in messages),
             "waiting": len(self.asked),
             "next_deadline": self.model.next_deadline(),
-            "owned": [self.model.owned(user.uid) for user in (ALICE, BOB)],
+            "owned": [  # who keeps what others made may have more than he might make
+                min(self.model.owned(user.uid), LIMITS.max_slots_per_user) for user in (ALICE, BOB)
+            ],
         }
+        for user in (ALICE, BOB, ROOT):
+            held = self.mail.shares.of(user.uid)
+            sent = [each for each in messages if each[3] is held]
+            assert held.messages == len(sent) == sum(m[1].uid == user.uid for m in messages)
+            assert held.bytes == sum(len(data) for data, *_ in sent)
+            assert held.names == self.model.owned(user.uid)
+            handles = [handle.real for handle in self.open if handle.model.uid == user.uid]
+            assert held.handles == len(handles)
+            assert held.waiting == sum(
+                slot.server is not None and slot.server.held is held for slot in self.asked.values()
+            )
         for slot in self.ledgers:
             assert slot.size == sum(len(data) for data, *_ in slot.messages)
 

@@ -85,6 +85,8 @@ class Slot(Node):
     buried_in: Node | None = None
     died_at: int = 0
     handles: list["Handle"] = field(default_factory=list)
+    users: list[int] = field(default_factory=list)  # who has handles, the longest here first
+    payer: int | None = None
     messages: list[Message] = field(default_factory=list)
     waiting: list[Read] = field(default_factory=list)
     last_sender: Sender | None = None
@@ -94,6 +96,7 @@ class Slot(Node):
 @dataclass(eq=False)
 class Handle:
     slot: Slot
+    uid: int
 
 
 def size_of(messages: list[Message]) -> int:
@@ -120,7 +123,9 @@ class Reference:
 
     def owned(self, uid: int) -> int:
         directories = [n for n in self.nodes[1:] if isinstance(n, Directory) and n.path]
-        return sum(node.uid == uid for node in [*directories, *self.slots()])
+        return sum(node.uid == uid for node in directories) + sum(
+            slot.payer == uid for slot in self.slots()
+        )
 
     def named(self, path: Path) -> Node | None:
         return next((node for node in self.nodes if node.path == path), None)
@@ -154,8 +159,7 @@ class Reference:
         node.mode, node.ctime = mode, now
 
     def set_owner(self, node: Node, uid: int, gid: int, now: int) -> None:
-        is_gone = not (node.handles if isinstance(node, Slot) else node.path)
-        if uid != node.uid and not is_gone:
+        if uid != node.uid and isinstance(node, Directory) and node.path:
             self._check_quota(uid)
         node.uid, node.gid, node.ctime = uid, gid, now
 
@@ -179,7 +183,7 @@ class Reference:
         self.nodes.append(slot)
         self._touch(parent, now)
         self.counts["slots_created"] += 1
-        return self._opened(slot, access)
+        return self._opened(slot, access, caller)
 
     def open(
         self,
@@ -191,14 +195,16 @@ class Reference:
     ) -> Handle:
         if not slot.handles:
             refuse(errno.ESTALE, when=access.reads or now - slot.died_at > REVIVAL)
-            self._revive(slot, now)
+            self._revive(slot, caller, now)
         elif access.reads:
             refuse(errno.EACCES, when=slot.server is not None)
             refuse(errno.EACCES, when=slot.claimed and caller.uid not in (slot.uid, ROOT))
+            if slot.payer != caller.uid:
+                self._check_quota(caller.uid)
             if not slot.claimed:
                 self.set_owner(slot, caller.uid, caller.gid, now)
                 self.set_mode(slot, adopted_mode(), now)
-        return self._opened(slot, access)
+        return self._opened(slot, access, caller)
 
     def close_handle(self, handle: Handle, now: int) -> tuple[list[Answer], bool, int]:
         slot = handle.slot
@@ -211,6 +217,10 @@ class Reference:
             for message in slot.messages:
                 message.rest = message.data
         slot.handles.remove(handle)
+        here = {each.uid for each in slot.handles}
+        slot.users = [uid for uid in slot.users if uid in here]
+        if slot.payer not in here:
+            slot.payer = next(iter(slot.users), None)
         if slot.handles:
             return answers, False, 0
         unread = len(slot.messages)
@@ -303,21 +313,25 @@ class Reference:
                 self.counts["messages_read"] += 1
         return answers
 
-    def _opened(self, slot: Slot, access: Access) -> Handle:
-        handle = Handle(slot)
+    def _opened(self, slot: Slot, access: Access, caller: Caller) -> Handle:
+        handle = Handle(slot, caller.uid)
         slot.handles.append(handle)
+        if caller.uid not in slot.users:
+            slot.users.append(caller.uid)
         if access.reads:
             slot.server, slot.claimed = handle, True
+        if access.reads or len(slot.handles) == 1:
+            slot.payer = caller.uid
         return handle
 
-    def _revive(self, slot: Slot, now: int) -> None:
+    def _revive(self, slot: Slot, caller: Caller, now: int) -> None:
         if slot.grave is None:
             raise Refused(errno.ESTALE)
         parent = self.named(slot.grave[:-1])
         # A directory made anew under the name of the grave's is another one.
         refuse(errno.ESTALE, when=parent is None or parent is not slot.buried_in)
         refuse(errno.ESTALE, when=self.named(slot.grave) is not None)
-        self._check_quota(slot.uid)
+        self._check_quota(caller.uid)
         slot.path = slot.grave
         assert parent
         self._touch(parent, now)
