@@ -159,9 +159,11 @@ OPTIONS: tuple[Option, ...] = (
     _limit("max_slot_bytes", "bytes queued in a slot", in_bytes=True),
     _limit("max_total_messages", "messages queued in the mount"),
     _limit("max_bytes", "bytes queued in the mount", in_bytes=True),
-    _limit("max_slots_per_user", "slots a user may keep alive and directories he may own; not for root"),
+    _limit(
+        "max_slots_per_user", "slots a user may keep alive and directories he may own; not for root"
+    ),
     _limit("max_waiting", "reads that may wait in the mount"),
-    _limit("max_handles", "slots that may be open at the same time, each as often as it is open"),
+    _limit("max_handles", "files and directories that may be open at the same time, each as often"),
     _limit("max_user_share", "percent that one user may have of the mount's totals; root all"),
     Option(
         *("busy_poll", "N", _number, str(Settings.busy_poll)),

@@ -23,7 +23,8 @@ class Limits:
         max_slots_per_user: slots that one user may keep alive, and directories that he may own,
             together; root is exempt.
         max_waiting: reads that may wait at the same time in the whole mount.
-        max_handles: handles of slots that may be open in the whole mount.
+        max_handles: what may be open in the whole mount: slots, directories, names on other hosts,
+            and control files, which count for one and one more for each KiB of their text.
         max_user_share: percent of max_bytes, max_total_messages, max_waiting and max_handles that
             one user may have. Root may have all, and the last thirty-second part is for root alone.
     """

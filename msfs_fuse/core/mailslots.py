@@ -142,6 +142,9 @@ class Mailslots:
         yield Metric("messages", "Messages queued.", "gauge", self.messages)
         yield Metric("bytes", "Bytes queued.", "gauge", self.bytes)
         yield Metric("waiting", "Reads that wait for a message.", "gauge", self.waiting)
+        yield Metric(
+            "handles", "What is open, as max_handles counts.", "gauge", self.shares.handles
+        )
         yield from metrics_of(self.counts)
 
     # ---- handles ----

@@ -27,7 +27,8 @@ class Held:
     Attributes:
         exempt: root: no share bounds what it may have.
         names: directories he owns, and slots that he pays for (`Slot.payer`).
-        handles: those that are open. They refer to this record, so that no write looks for it.
+        handles: what is open of his: slots, directories, control files, names on other hosts. Those
+            of slots refer to this record, so that no write looks for it.
     """
 
     uid: int
@@ -83,33 +84,46 @@ class Shares:
             held = self._held[uid] = Held(uid, exempt=uid == ROOT_UID)
         return held
 
-    def check_handle(self, uid: int) -> None:
+    def check_handle(self, uid: int, weight: int = 1) -> None:
         """Refuse one more open handle.
+
+        Args:
+            weight: for how many it counts.
 
         Raises:
             SlotError: ENFILE at the limit, or at this user's share of it.
         """
         most = self.limits.max_handles
-        if self.handles >= most or (
-            uid != ROOT_UID
-            and (
-                self.handles >= most - most // _RESERVE
-                or self.of(uid).handles >= max(1, most * self.limits.max_user_share // 100)
-            )
-        ):
-            raise SlotError(errno.ENFILE)
+        handles = self.handles + weight
+        if uid == ROOT_UID:
+            if handles > most:
+                raise SlotError(errno.ENFILE, "max_handles is reached, for root too")
+            return
+        if handles > most - most // _RESERVE:
+            raise SlotError(errno.ENFILE, f"max_handles is reached, at user {uid}")
+        if self.of(uid).handles + weight > max(1, most * self.limits.max_user_share // 100):
+            raise SlotError(errno.ENFILE, f"user {uid} has his share of max_handles open")
 
-    def charge_handle(self, uid: int) -> Held:
+    def charge_handle(self, uid: int, weight: int = 1) -> Held:
         """Count one more open handle as this user's; the result is what he has."""
         held = self.of(uid)
-        held.handles += 1
-        self.handles += 1
+        held.handles += weight
+        self.handles += weight
         return held
 
-    def discharge_handle(self, held: Held) -> None:
+    def discharge_handle(self, held: Held, weight: int = 1) -> None:
         """Count one open handle less."""
-        held.handles -= 1
-        self.handles -= 1
+        held.handles -= weight
+        self.handles -= weight
+
+    def open_handle(self, uid: int, weight: int = 1) -> Held:
+        """Check and charge in one step.
+
+        Raises:
+            SlotError: as check_handle.
+        """
+        self.check_handle(uid, weight)
+        return self.charge_handle(uid, weight)
 
     def charge_name(self, uid: int) -> Held:
         """Count one more slot or directory as this user's; the result is what he has.

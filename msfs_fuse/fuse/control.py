@@ -24,6 +24,37 @@ Numbers = Callable[[], Iterable[Metric]]
 _FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
 
+# Making texts anew may take this part of the daemon's time, after so many seconds at once.
+_PART = 0.25
+_AT_ONCE = 0.2
+
+
+class Thrift:
+    """Makes a text for each who opens its file, and while they are very many, gives the last one.
+
+    Args:
+        clock: seconds.
+    """
+
+    def __init__(
+        self, make: Callable[[], bytes], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._make = make
+        self._text = b""
+        self._credit = _AT_ONCE
+        self._clock = clock
+        self._since = clock()
+
+    def __call__(self) -> bytes:
+        now = self._clock()
+        self._credit = min(_AT_ONCE, self._credit + (now - self._since) * _PART)
+        self._since = now
+        if self._credit > 0 or not self._text:
+            self._text = self._make()
+            self._credit -= self._clock() - now
+        return self._text
+
+
 class _Collector(Collector):
     """Reads the numbers when somebody scrapes, so that counting costs nothing."""
 
@@ -104,7 +135,7 @@ def control_directory(
     }
     for name, content in contents.items():
         file = ControlText(
-            mail.tree.new_id(), name, directory, *owner, 0o444, now, now, now, content
+            mail.tree.new_id(), name, directory, *owner, 0o444, now, now, now, Thrift(content)
         )
         directory.children[name] = file
         file.place = directory.order.add(file)

@@ -9,6 +9,7 @@ from typing import Protocol
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.mailslots import Mailslots
+from msfs_fuse.core.shares import Shares
 from msfs_fuse.core.slot import Handle, Slot
 from msfs_fuse.fuse import procfs
 from msfs_fuse.fuse.exchange import Exchange, RemoteHandle
@@ -124,13 +125,19 @@ class SlotFile:
 
 
 class RemoteFile:
-    """A name on another host, or on every host of a domain, open to write."""
+    """A name on another host, or on every host of a domain, open to write.
 
-    __slots__ = ("_exchange", "_handle")
+    Raises:
+        SlotError: ENFILE.
+    """
 
-    def __init__(self, handle: RemoteHandle, exchange: Exchange) -> None:
+    __slots__ = ("_exchange", "_handle", "_held", "_shares")
+
+    def __init__(self, handle: RemoteHandle, exchange: Exchange, shares: Shares, uid: int) -> None:
         self._handle = handle
         self._exchange = exchange
+        self._shares = shares
+        self._held = shares.open_handle(uid)
 
     def read(
         self, request: Request, offset: int, size: int, flags: int, cached: bool
@@ -151,17 +158,27 @@ class RemoteFile:
         return _CAN_WRITE
 
     def release(self) -> Slot | None:
-        """Nothing is kept."""
+        """Count it no more."""
+        self._shares.discharge_handle(self._held)
         return None
 
 
 class ControlFile:
-    """A file of `.msfs`, as it was when it was opened."""
+    """A file of `.msfs`, as it was when it was opened; it counts by the length of its text.
 
-    __slots__ = ("_data",)
+    Raises:
+        SlotError: ENFILE.
+    """
 
-    def __init__(self, data: bytes) -> None:
+    __slots__ = ("_data", "_held", "_shares")
+
+    def __init__(self, data: bytes, shares: Shares, uid: int) -> None:
         self._data = data
+        self._shares = shares
+        self._held = shares.open_handle(uid, self._weight())
+
+    def _weight(self) -> int:
+        return 1 + len(self._data) // 1024
 
     def read(
         self, request: Request, offset: int, size: int, flags: int, cached: bool
@@ -182,5 +199,6 @@ class ControlFile:
         return _CAN_READ
 
     def release(self) -> Slot | None:
-        """Nothing is kept."""
+        """Count it no more."""
+        self._shares.discharge_handle(self._held, self._weight())
         return None

@@ -34,6 +34,8 @@ def handler(
         try:
             return method(self, *args, **kwargs)
         except SlotError as error:
+            if error.reason:
+                log.warning("%s: %s", method.__name__, error.reason)
             raise pyfuse3.FUSEError(error.errno) from None
         except Exception:
             log.exception("%s failed", method.__name__)

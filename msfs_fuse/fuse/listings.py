@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 import pyfuse3
 
+from msfs_fuse.core.shares import Held, Shares
 from msfs_fuse.core.slot import Directory, Node
 from msfs_fuse.fuse.nodes import Inodes, attributes
 
@@ -28,6 +29,7 @@ _PART = 32
 @dataclass(slots=True)
 class _Listing:
     directory: Directory
+    held: Held
     end: int = 0
 
 
@@ -35,21 +37,29 @@ class Listings:
     """Open directories by their number.
 
     Args:
+        shares: where open directories are charged.
         extra: what is in a directory beside its own entries, and before them.
     """
 
-    def __init__(self, inodes: Inodes, extra: Callable[[Directory], Sequence[Node]]) -> None:
+    def __init__(
+        self, inodes: Inodes, shares: Shares, extra: Callable[[Directory], Sequence[Node]]
+    ) -> None:
         self._inodes = inodes
+        self._shares = shares
         self._extra = extra
         self._open: dict[int, _Listing] = {}
 
-    def open(self, number: int, directory: Directory) -> None:
-        """A directory is opened."""
-        self._open[number] = _Listing(directory)
+    def open(self, number: int, directory: Directory, uid: int) -> None:
+        """A user opens a directory.
+
+        Raises:
+            SlotError: ENFILE.
+        """
+        self._open[number] = _Listing(directory, self._shares.open_handle(uid))
 
     def close(self, number: int) -> None:
         """It is closed."""
-        del self._open[number]
+        self._shares.discharge_handle(self._open.pop(number).held)
 
     def read(self, number: int, start: int, token: pyfuse3.ReaddirToken) -> None:
         """Show a part, by pyfuse3.readdir_reply.

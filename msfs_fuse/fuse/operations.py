@@ -73,7 +73,7 @@ class Operations(pyfuse3.Operations):
         self._remote = RemoteNames(mail, time.time_ns)
         self._control = control_directory(mail, mountpoint, router, numbers, time.time_ns())
         self._files: dict[int, OpenFile] = {}
-        self._listings = Listings(self._inodes, self._extra_entries)
+        self._listings = Listings(self._inodes, mail.shares, self._extra_entries)
         self._handle_numbers = itertools.count(1)
         self._max_pages = procfs.pages_per_request()
 
@@ -224,7 +224,7 @@ class Operations(pyfuse3.Operations):
         if not isinstance(directory, Directory):
             raise SlotError(errno.ENOTDIR)
         number = next(self._handle_numbers)
-        self._listings.open(number, directory)
+        self._listings.open(number, directory, ctx.uid)
         return number
 
     def _extra_entries(self, directory: Directory) -> list[Node]:
@@ -303,7 +303,7 @@ class Operations(pyfuse3.Operations):
             raise SlotError(errno.EISDIR)
         if access.writes:
             raise SlotError(errno.EACCES)
-        number = self._opened(ControlFile(node.content()))
+        number = self._opened(ControlFile(node.content(), self._mail.shares, ctx.uid))
         return pyfuse3.FileInfo(fh=number, direct_io=True, keep_cache=False)
 
     def _open_slot(self, slot: Slot, flags: int, ctx: pyfuse3.RequestContext) -> Handle:
@@ -318,7 +318,7 @@ class Operations(pyfuse3.Operations):
     def _open_remote(self, address: Address, flags: int, ctx: pyfuse3.RequestContext) -> OpenFile:
         handle = self.exchange.open(address, ctx)
         if handle is not None:
-            return RemoteFile(handle, self.exchange)
+            return RemoteFile(handle, self.exchange, self._mail.shares, ctx.uid)
         slot = self._mail.tree.find(address.path)
         if not isinstance(slot, Slot):
             raise SlotError(errno.ENOENT)

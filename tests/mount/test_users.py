@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Mount, MountFactory
+from tests.mount.test_costs import resident_bytes
 from tests.support.processes import (
     ALICE,
     BOB,
@@ -385,3 +386,48 @@ def test_one_user_cannot_fill_the_mount_for_another(mount_with: MountFactory) ->
         assert line_of(alice) == line_of(bob) == f"{25 * 1024} ENOSPC"
         with opened(mount / "alice", os.O_WRONLY) as root:
             assert os.write(root, b"x") == 1
+
+
+OPEN_ALL = """
+import resource
+hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+held = []
+flags = int(sys.argv[2])
+try:
+    while len(held) < int(sys.argv[3]):
+        held.append(os.open(sys.argv[1], flags))
+    print("all", flush=True)
+except OSError as error:
+    print(errno.errorcode[error.errno], flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("path", "flags"),
+    [(".msfs/metrics", os.O_RDONLY), (".", os.O_RDONLY), ("slot", os.O_WRONLY)],
+)
+def test_what_one_user_opens_is_bounded(mount_with: MountFactory, path: str, flags: int) -> None:
+    """A quarter of 262,144 handles, by as many processes as it takes."""
+    mount = mount_with("allow_other", allow_log="max_handles")
+    with ExitStack() as stack:
+        if path == "slot":
+            stack.enter_context(holding(BOB, mount / path, SERVER))
+        run("os.listdir(sys.argv[1])", mount.path, uid=ALICE)
+        before = resident_bytes(mount.daemon.pid)
+        hoards = [
+            stack.enter_context(started(OPEN_ALL, mount / path, flags, 14_000, uid=ALICE))
+            for _ in range(5)
+        ]
+        results = [line_of(process) for process in hoards]
+        assert "ENFILE" in results
+        grown = resident_bytes(mount.daemon.pid) - before
+        assert grown < 100 * 1024 * 1024
+        with holding(BOB, mount / "bobs", SERVER, "os.open(sys.argv[1], os.O_WRONLY)") as bob:
+            assert tell(bob, "os.write(handles[1], b'x')") == "1"
+            assert tell(bob, "os.read(handles[0], 9)") == "b'x'"
+        assert attempt(BOB, "os.listdir(sys.argv[1])", mount.path) == "None"
+        assert "has his share of max_handles open" in mount.log.read_text()
+        assert mount.log.read_text().count("max_handles") < 60
