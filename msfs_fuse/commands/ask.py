@@ -46,6 +46,9 @@ exit codes:
 
 _DEFAULT_SECONDS = 2.0
 
+# How long whoever answers may still have our slot open, in seconds.
+_PATIENCE = 1.0
+
 # Its owner may list it; all may use what they know the name of.
 _DIRECTORY_MODE = 0o711
 # Anybody who knows the name may write.
@@ -70,8 +73,23 @@ def reply_slot(mount: str) -> Iterator[Mailslot]:
         raise targets.refusal(error, path, mount) from None
     finally:
         if not is_shared:
-            with contextlib.suppress(OSError):
-                os.rmdir(path)
+            _remove(path)
+
+
+def _remove(directory: str) -> None:
+    """Remove a directory whose slot we have closed.
+
+    Who answered may have that slot open still: we had his message before his write returned.
+    """
+    deadline = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            os.rmdir(directory)
+        except OSError as error:
+            if error.errno == errno.ENOTEMPTY and time.monotonic() < deadline:
+                time.sleep(0.01)
+                continue
+        return
 
 
 def _reply_directory(mount: str) -> tuple[str, bool]:

@@ -15,10 +15,19 @@ from typing import Any
 import pytest
 
 from msfs_fuse import Mailslot, send
+from msfs_fuse.commands.ask import reply_slot
 from msfs_fuse.errors import Exit
 from tests.conftest import Mount
 from tests.support.command import MSFS, TIMEOUT, msfs, refusal, serves
-from tests.support.processes import ALICE, BOB, is_root, wait_until
+from tests.support.processes import (
+    ALICE,
+    BOB,
+    is_root,
+    line_of,
+    output_of,
+    started,
+    wait_until,
+)
 
 
 @pytest.fixture
@@ -152,6 +161,34 @@ def test_one_at_random(mount: Mount) -> None:
         answer = json.loads(process.communicate(timeout=TIMEOUT)[0])
     assert answer["message"] in ("a", "b", "c")
     assert answer["sender_pid"] == os.getpid()
+
+
+HOLD_THE_SLOT_FOR_ANSWERS = """
+with os.scandir(sys.argv[1]) as entries:
+    (directory,) = [e.path for e in entries if e.name.startswith("ask.") and "." in e.name[4:]]
+(name,) = os.listdir(directory)
+fd = os.open(f"{directory}/{name}", os.O_WRONLY)
+print("open", flush=True)
+sys.stdin.readline()
+time.sleep(0.2)
+os.close(fd)
+"""
+
+
+@pytest.mark.skipif(not is_root(), reason="needs another user")
+def test_a_directory_for_one_question_goes_when_who_answered_has_closed(mount: Mount) -> None:
+    taken = mount / f"ask.{os.geteuid()}"
+    taken.mkdir()
+    os.chown(taken, ALICE, ALICE)
+    with contextlib.ExitStack() as stack:
+        with reply_slot(str(mount.path)):
+            holder = stack.enter_context(started(HOLD_THE_SLOT_FOR_ANSWERS, mount.path))
+            assert line_of(holder) == "open"
+            assert holder.stdin is not None
+            holder.stdin.write("\n")
+            holder.stdin.flush()
+        assert [each for each in os.listdir(mount.path) if each.startswith("ask.")] == [taken.name]
+        assert output_of(holder) == ""
 
 
 @pytest.mark.skipif(not is_root(), reason="needs another user")
