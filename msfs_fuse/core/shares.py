@@ -1,6 +1,7 @@
 """Who has how much of what all users share."""
 
 import errno
+import heapq
 from dataclasses import dataclass
 
 from msfs_fuse.core.errors import SlotError
@@ -83,6 +84,21 @@ class Shares:
                 self._many = max(_FEW, 2 * len(self._held))
             held = self._held[uid] = Held(uid, exempt=uid == ROOT_UID)
         return held
+
+    def largest(self, most: int) -> list[Held]:
+        """The users who have the largest part of what one may have of anything, the first first."""
+        handles = self.limits.max_handles * self.limits.max_user_share / 100
+
+        def part(held: Held) -> float:
+            return max(
+                held.bytes / self.bytes,
+                held.messages / self.messages,
+                held.waiting / self.waiting,
+                held.handles / handles,
+                held.names / self.limits.max_slots_per_user,
+            )
+
+        return [held for held in heapq.nlargest(most, self._held.values(), key=part) if part(held)]
 
     def check_handle(self, uid: int, weight: int = 1) -> None:
         """Refuse one more open handle.

@@ -16,6 +16,7 @@ from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.metrics import Metric
 from msfs_fuse.core.names import CONTROL_DIRECTORY
 from msfs_fuse.core.network import Router
+from msfs_fuse.core.shares import Held
 from msfs_fuse.fuse.nodes import ControlDirectory, ControlText
 
 # Gives numbers with their descriptions, as they are now.
@@ -23,6 +24,9 @@ Numbers = Callable[[], Iterable[Metric]]
 
 _FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
+
+# So many users are shown with what they hold.
+_MOST_USERS = 10
 
 # Making texts anew may take this part of the daemon's time, after so many seconds at once.
 _PART = 0.25
@@ -80,6 +84,13 @@ def metrics(*sources: Numbers) -> Callable[[], bytes]:
     return lambda: generate_latest(registry)
 
 
+def _holdings(held: Held) -> str:
+    return (
+        f"bytes {held.bytes} messages {held.messages} waiting {held.waiting} "
+        f"handles {held.handles} slots {held.names}"
+    )
+
+
 def status(mail: Mailslots, mountpoint: str, router: Router) -> Callable[[], bytes]:
     """A function that renders the mount's state as lines of `name: value`."""
     started = time.monotonic()
@@ -94,6 +105,7 @@ def status(mail: Mailslots, mountpoint: str, router: Router) -> Callable[[], byt
             "strict": "yes" if mail.strict else "no",
             **{metric.name: metric.value for metric in mail.metrics()},
             **dataclasses.asdict(mail.limits),
+            **{f"user {held.uid}": _holdings(held) for held in mail.shares.largest(_MOST_USERS)},
             **{f"link {link.domain} {link.url}": link.state for link in router.links()},
         }
         return "".join(f"{name}: {value}\n" for name, value in facts.items()).encode(

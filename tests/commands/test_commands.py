@@ -13,7 +13,7 @@ import pytest
 from msfs_fuse.errors import Exit
 from tests.conftest import Mount, MountFactory
 from tests.support.command import MSFS, TIMEOUT, msfs, only_with_mounts, refusal, take, write
-from tests.support.processes import is_root, wait_until
+from tests.support.processes import is_root, opened, wait_until
 
 needs_root = pytest.mark.skipif(not is_root(), reason="needs a mount namespace")
 
@@ -275,6 +275,18 @@ def test_status(slot: Mount) -> None:
     assert facts["pid"] == slot.daemon.pid
     assert facts["mountpoint"] == str(slot.path)
     assert facts["strict"] is False
+
+
+def test_status_tells_who_holds_what(slot: Mount) -> None:
+    slot_holder = json.loads(msfs(slot, "status", "--json").stdout)["users"][0]
+    assert slot_holder["uid"] == os.getuid()
+    assert (slot_holder["bytes"], slot_holder["messages"]) == (0, 0)
+    with opened(slot / "a", os.O_WRONLY) as client:
+        os.write(client, b"hello")
+        assert f"user {os.getuid()}: bytes 5 messages 1 waiting 0" in msfs(slot, "status").stdout
+        (user,) = json.loads(msfs(slot, "status", "--json").stdout)["users"]
+    assert (user["bytes"], user["messages"], user["slots"]) == (5, 1, 1)
+    assert user["handles"] == slot_holder["handles"] + 1
 
 
 def test_switches_are_booleans_in_json(slot: Mount) -> None:

@@ -227,3 +227,17 @@ def test_looking_for_users_who_have_nothing_is_rare() -> None:
         mail.shares.of(uid)
         sizes.append(len(mail.shares))
     assert sum(after < before for before, after in itertools.pairwise(sizes)) <= 3
+
+
+def test_who_holds_most() -> None:
+    mail = Mailslots(Limits())
+    server = create(mail, by=ALICE)
+    for uid in range(5000, 5020):
+        user = client(mail, server, Caller(uid, 1, 1))
+        write(mail, user, *[b"x" * 100] * (uid - 4999))
+        mail.close_handle(user, 1)
+    for token in range(1000):
+        ask(mail, create(mail, str(token), by=CYD), token)
+    most = mail.shares.largest(10)
+    assert [held.uid for held in most] == [CYD.uid, ALICE.uid, *range(5019, 5011, -1)]
+    assert len(mail.shares.largest(100)) == 22
