@@ -14,7 +14,7 @@ from msfs_fuse import client
 from msfs_fuse.client import Mailslot, file_of
 from msfs_fuse.commands import arguments, listen, targets
 from msfs_fuse.commands.command import Command, completed
-from msfs_fuse.commands.output import emit
+from msfs_fuse.commands.output import emit, quoted
 from msfs_fuse.commands.send import explain
 from msfs_fuse.commands.serving import messages
 from msfs_fuse.commands.stop import StopSignals
@@ -122,7 +122,8 @@ def ask(
                     f"{path}: the question is too long; the name of the slot for answers needs "
                     f"{room} bytes"
                 ) from None
-            raise explain(error, address, path, mount) from None
+            proposal = f"msfs answer {quoted('/'.join(address.path))} TEXT"
+            raise explain(error, address, path, mount, proposal) from None
         yield from messages([slot], mount, signals, deadline=deadline)
 
 

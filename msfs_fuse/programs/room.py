@@ -49,6 +49,13 @@ def room_slot(room: str) -> str:
     return f"chat.{room}.{_EVERYBODY}"
 
 
+def room_of(slot: str) -> str | None:
+    """The room that a slot is one of, in whatever spelling; None if it is none."""
+    chat, _, rest = fold(slot).partition(".")
+    room, _, everybody = rest.partition(".")
+    return room if (chat, everybody) == ("chat", _EVERYBODY) and is_room(room) else None
+
+
 def spelling(room: str) -> str:
     """The same name in one of its half a million spellings, at random."""
     word = "".join(secrets.choice((each, each.upper())) for each in _EVERYBODY)

@@ -17,7 +17,7 @@ import pytest
 from msfs_fuse import Mailslot, send
 from msfs_fuse.errors import Exit
 from tests.conftest import Mount
-from tests.support.command import MSFS, TIMEOUT, msfs, refusal, serves
+from tests.support.command import MSFS, TIMEOUT, in_background, msfs, refusal, serving
 from tests.support.processes import ALICE, BOB, is_root, wait_until
 
 
@@ -29,21 +29,18 @@ def tmp_path() -> Iterator[Path]:
         yield Path(path)
 
 
-@contextlib.contextmanager
-def answering(mount: Mount, slot: str, *arguments: str, **named: Any) -> Iterator[Any]:
+def answering(
+    mount: Mount, slot: str, *arguments: str, **named: Any
+) -> contextlib.AbstractContextManager[Any]:
     """`msfs answer` at work. Killed at the end."""
-    process = subprocess.Popen(
-        [*MSFS, "answer", slot, *arguments],
-        env={**os.environ, "MSFS_MOUNT": str(mount.path)},
-        stderr=subprocess.PIPE,
-        **named,
-    )
-    with process:
-        try:
-            wait_until(lambda: process.poll() is not None or serves(mount, process.pid, (slot,)))
-            yield process
-        finally:
-            process.kill()
+    return serving(mount, (slot,), "answer", slot, *arguments, **named)
+
+
+def test_in_the_background(mount: Mount) -> None:
+    in_background(mount, "answer", "-n", 1, "q", "yes")
+    assert msfs(mount, "ask", "q", "-t", 10).stdout == "yes\n"
+    wait_until(lambda: not (mount / "q").exists())
+    assert "(msfs answer q TEXT)" in refusal(msfs(mount, "ask", "q"))
 
 
 def test_the_first_answer(mount: Mount) -> None:

@@ -2,9 +2,7 @@
 
 import contextlib
 import json
-import os
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,7 +10,7 @@ import pytest
 from tests.conftest import Mount
 from tests.samba.conftest import OWN, Net, link, take_until
 from tests.support import browser
-from tests.support.command import MSFS, TIMEOUT, msfs, refusal, serves
+from tests.support.command import TIMEOUT, msfs, refusal, serving
 from tests.support.network import served, write
 from tests.support.processes import wait_until
 from tests.support.samba import MASTER_TIMEOUT, WORKGROUP
@@ -23,23 +21,11 @@ def wait_for_master(net: Net) -> None:
     wait_until(lambda: "is now a local master browser" in net.nmbd.log, MASTER_TIMEOUT)
 
 
-@contextlib.contextmanager
-def browsing(mount: Mount, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def browsing(
+    mount: Mount, *arguments: str
+) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
     """`msfs browse` at work. Killed at the end."""
-    process = subprocess.Popen(
-        [*MSFS, "browse", *arguments],
-        env={**os.environ, "MSFS_MOUNT": str(mount.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            slots = ("BROWSE",)
-            wait_until(lambda: process.poll() is not None or serves(mount, process.pid, slots))
-            yield process
-        finally:
-            process.kill()
+    return serving(mount, ("BROWSE",), "browse", *arguments, text=True)
 
 
 def events_of(process: "subprocess.Popen[str]", *names: str) -> list[dict[str, Any]]:
