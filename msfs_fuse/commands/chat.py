@@ -82,7 +82,7 @@ class Chat:
         self._host = targets.read_status(mount)["host"]
         self._private = private
         self._show = show
-        self._room = Room()
+        self._room = Room(f"{nick}@{self._host}")
         self._joiner = chat.Joiner()
         self._own_ids: dict[str, None] = {}
         public = self._serve(name)
@@ -173,12 +173,12 @@ class Chat:
             if word.startswith("/"):
                 self._obey(word, rest.strip(), echo)
             elif self._send("say", line) and echo:
-                self._tell_user([f"{self._nick}@{self._host}: {line}"])
+                self._tell_user([f"{self._room.own}: {line}"])
 
     def _obey(self, word: str, rest: str, echo: bool) -> None:
         match word:
             case "/who":
-                me = f"{self._nick}@{self._host} (you)"
+                me = f"{self._room.own} (you)"
                 for text in (
                     me,
                     *(
@@ -195,8 +195,9 @@ class Chat:
                     self._show("a nickname has up to 24 letters, digits and _.-")
                     return
                 before, self._nick = self._nick, rest
+                self._room.own = f"{rest}@{self._host}"
                 if self._send("nick", before):
-                    self._tell_user([f"you are now {rest}@{self._host}"])
+                    self._tell_user([f"you are now {self._room.own}"])
             case "/history":
                 number = int(rest) if re.fullmatch("[0-9]{1,4}", rest) else 20
                 for text in list(self._room.history)[-number:] if number else ():

@@ -102,10 +102,12 @@ class Room:
     """Who is there, and what was shown. Everything in it is bounded.
 
     Attributes:
+        own: `NICK@HOST` of who looks; anybody else of that name gets a number.
         history: the texts that were shown last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own: str = "") -> None:
+        self.own = own
         self.history: deque[str] = deque(maxlen=MAX_HISTORY)
         self._members: OrderedDict[Source, Member] = OrderedDict()
         self._allowances: OrderedDict[tuple[str | None, str | None], tuple[float, float]] = (
@@ -182,6 +184,7 @@ class Room:
     def _label(self, nick: str, source: Source) -> str:
         label = first = f"{nick}@{source.host or '?'}"
         taken = {fold(member.label) for member in self._members.values()}
+        taken.add(fold(self.own))
         number = 1
         while fold(label) in taken:
             number += 1

@@ -218,6 +218,34 @@ def test_in_a_terminal(mount: Mount, tmp_path: Path) -> None:
     assert slots(mount) == []
 
 
+def test_what_is_pasted_may_be_anything(mount: Mount, tmp_path: Path) -> None:
+    with Terminal(tmp_path) as terminal:
+        terminal.run(*MSFS, "--mount", str(mount.path), "chat", "--nick", "anna")
+        terminal.shows("you are in lobby of this host")
+        terminal.type("one\x1b[31m two\x1b[<0;0 three")
+        terminal.press("Enter")
+        terminal.shows("anna@", "one")
+        terminal.type("still here")
+        terminal.press("Enter")
+        terminal.shows(": still here")
+        assert "xception" not in terminal.screen
+
+
+def test_suspended_and_continued(mount: Mount, tmp_path: Path) -> None:
+    with Terminal(tmp_path) as terminal:
+        terminal.run(*MSFS, "--mount", str(mount.path), "chat", "--nick", "anna")
+        terminal.shows("you are in lobby")
+        terminal.press("C-z")
+        terminal.shows("Stopped")
+        msfs(mount, "chat", "--nick", "ben", input="meanwhile\n")
+        terminal.press("fg", "Enter")
+        terminal.shows(": meanwhile")
+        terminal.resize(40, 10)
+        terminal.type("hello")
+        terminal.press("Enter")
+        terminal.shows(": hello")
+
+
 @pytest.mark.parametrize("key", ["C-c", "C-d"])
 def test_keys_that_end_it(mount: Mount, tmp_path: Path, key: str) -> None:
     with Terminal(tmp_path) as terminal:
