@@ -160,9 +160,11 @@ def _run(args: argparse.Namespace) -> Exit:
                         break
                 elif random.randrange(number) == 0:  # each of N is the last to be so by 1 / N
                     chosen = text
+    if not number:
+        raise CommandError(f"{args.target}: no answer in {args.seconds:g} s", Exit.TIMEOUT)
     if args.random:
         emit(chosen)
-    return Exit.OK if number else Exit.TIMEOUT
+    return Exit.OK
 
 
 COMMAND = Command(_run, _add_arguments, _EPILOG, uses_mount=True, json=True)

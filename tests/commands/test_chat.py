@@ -4,7 +4,6 @@ import contextlib
 import os
 import stat
 import subprocess
-import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -197,12 +196,17 @@ def test_the_mount_goes(mount: Mount, tmp_path: Path) -> None:
         assert anna.output.count("\n") == 1
 
 
-def test_in_a_terminal(mount: Mount, tmp_path: Path) -> None:
+@contextlib.contextmanager
+def at_the_screen(mount: Mount, tmp_path: Path) -> Iterator[Terminal]:
+    """A terminal in which anna chats."""
     with Terminal(tmp_path) as terminal:
-        terminal.run(
-            sys.executable, "-m", "msfs_fuse", "--mount", str(mount.path), "chat", "--nick", "anna"
-        )
-        terminal.shows("anna, you are in lobby")
+        terminal.run(*MSFS, "--mount", str(mount.path), "chat", "--nick", "anna")
+        terminal.shows("anna, you are in lobby of this host")
+        yield terminal
+
+
+def test_in_a_terminal(mount: Mount, tmp_path: Path) -> None:
+    with at_the_screen(mount, tmp_path) as terminal:
         terminal.type("half a li")
         msfs(mount, "chat", "--nick", "ben", input="\x1b[2Jhello\n")
         terminal.shows("has left")
@@ -219,9 +223,7 @@ def test_in_a_terminal(mount: Mount, tmp_path: Path) -> None:
 
 
 def test_what_is_pasted_may_be_anything(mount: Mount, tmp_path: Path) -> None:
-    with Terminal(tmp_path) as terminal:
-        terminal.run(*MSFS, "--mount", str(mount.path), "chat", "--nick", "anna")
-        terminal.shows("you are in lobby of this host")
+    with at_the_screen(mount, tmp_path) as terminal:
         terminal.type("one\x1b[31m two\x1b[<0;0 three")
         terminal.press("Enter")
         terminal.shows("anna@", "one")
@@ -232,9 +234,7 @@ def test_what_is_pasted_may_be_anything(mount: Mount, tmp_path: Path) -> None:
 
 
 def test_suspended_and_continued(mount: Mount, tmp_path: Path) -> None:
-    with Terminal(tmp_path) as terminal:
-        terminal.run(*MSFS, "--mount", str(mount.path), "chat", "--nick", "anna")
-        terminal.shows("you are in lobby")
+    with at_the_screen(mount, tmp_path) as terminal:
         terminal.press("C-z")
         terminal.shows("Stopped")
         msfs(mount, "chat", "--nick", "ben", input="meanwhile\n")
@@ -248,9 +248,7 @@ def test_suspended_and_continued(mount: Mount, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("key", ["C-c", "C-d"])
 def test_keys_that_end_it(mount: Mount, tmp_path: Path, key: str) -> None:
-    with Terminal(tmp_path) as terminal:
-        terminal.run(*MSFS, "--mount", str(mount.path), "chat", "--nick", "anna")
-        terminal.shows("you are in lobby")
+    with at_the_screen(mount, tmp_path) as terminal:
         terminal.press(key)
         if key == "C-d":
             terminal.ends(Exit.OK)
@@ -259,9 +257,7 @@ def test_keys_that_end_it(mount: Mount, tmp_path: Path, key: str) -> None:
 
 
 def test_the_mount_goes_under_a_terminal(mount: Mount, tmp_path: Path) -> None:
-    with Terminal(tmp_path) as terminal:
-        terminal.run(*MSFS, "--mount", str(mount.path), "chat", "--nick", "anna")
-        terminal.shows("you are in lobby")
+    with at_the_screen(mount, tmp_path) as terminal:
         mount.daemon.kill()
         terminal.ends(Exit.NO_MOUNT)
         assert "has died or is gone" in terminal.screen.replace("\n", "")
