@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+import msfs_fuse
 from msfs_fuse import Mailslot, NoMountError, async_messages, client, messages, path_of, send
 from tests.conftest import Mount, MountFactory, force_unmount
 from tests.support.command import MSFS
@@ -322,6 +323,10 @@ def test_errors_say_what_they_mean(mount_with: MountFactory, target: str, told: 
         with pytest.raises(OSError, match=told) as caught:
             send(target, "y", mount=small)
         assert caught.value.filename.startswith(small)
+
+
+def test_the_names_can_be_completed() -> None:
+    assert set(msfs_fuse.__all__) <= set(dir(msfs_fuse))
 
 
 def test_no_slots_at_all() -> None:
