@@ -29,6 +29,8 @@ the answer, less newlines at its end; if that is nothing, or if it fails, there 
 time of --timeout is over, it is killed with its process group, and there is none. Without --exec
 TEXT is the answer to whatever was asked. To another host an answer has up to 424 bytes.
 
+A unit of systemd runs it as it is; -b is for scripts.
+
 Answers go to the host that the question came from, and there or here only to a slot that msfs ask
 has made. What is no question is reported on stderr, and left.
 

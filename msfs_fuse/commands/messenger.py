@@ -14,7 +14,7 @@ import anyio
 from anyio.abc import SocketAttribute, SocketStream, TaskGroup, TaskStatus
 
 from msfs_fuse.client import Mailslot, Sender
-from msfs_fuse.commands import arguments, popups, targets
+from msfs_fuse.commands import arguments, popups, stop, targets
 from msfs_fuse.commands.command import Command
 from msfs_fuse.commands.execute import describe_end
 from msfs_fuse.commands.output import complain, emit, printable, standard_output
@@ -195,7 +195,7 @@ class _Service:
 
     async def _obey(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """End at the first signal, and pass the others on to what runs."""
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+        with anyio.open_signal_receiver(*stop.wanted()) as signals:
             task_status.started()
             async for number in signals:
                 for group in self._commands if self.caught is not None else ():

@@ -22,7 +22,16 @@ from msfs_fuse.programs import messenger
 from msfs_fuse.programs.folding import Folder
 from msfs_fuse.programs.messenger import Notice
 from tests.conftest import Mount
-from tests.support.command import MSFS, TIMEOUT, ended, in_background, msfs, refusal, serving
+from tests.support.command import (
+    MSFS,
+    TIMEOUT,
+    ended,
+    in_background,
+    msfs,
+    refusal,
+    serves,
+    serving,
+)
 from tests.support.processes import wait_until
 
 BODY = messenger.encode(Notice("ann", "bob", "hello"))
@@ -159,6 +168,21 @@ def test_signals_end_it(mount: Mount) -> None:
     with showing(mount) as process:
         process.terminate()
         assert process.wait(TIMEOUT) == -15
+
+
+def test_a_signal_that_is_ignored_stays_so(mount: Mount) -> None:
+    words = ("messenger", *QUIET, "--print", "-n", "1")
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *MSFS, *words]
+    environment = {**os.environ, "MSFS_MOUNT": str(mount.path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            wait_until(lambda: serves(mount, process.pid, ("MESSNGR",)))
+            process.send_signal(signal.SIGHUP)
+            assert msfs(mount, "net-send", ".", "still here").returncode == 0
+            code, output, _ = ended(process)
+        finally:
+            process.kill()
+    assert (code, output.rpartition(": ")[2]) == (0, "still here\n")
 
 
 def test_the_mount_goes_away(mount: Mount) -> None:
