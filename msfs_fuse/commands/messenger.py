@@ -253,23 +253,23 @@ class _Service:
     async def _run_command(self, text: bytes, environment: dict[str, str]) -> str | None:
         """Run the command to its end; what went wrong, if anything."""
         try:
-            process = await anyio.open_process(
-                ["/bin/sh", "-c", self._args.command],
-                stdout=None,
-                stderr=None,
-                env=environment,
-                start_new_session=True,  # ^C at the terminal is meant for us
-            )
+            # In memory, not a pipe: not to read the text is the command's good right.
+            with os.fdopen(os.memfd_create("message"), "w+b") as stdin:
+                stdin.write(text)
+                stdin.seek(0)
+                process = await anyio.open_process(
+                    ["/bin/sh", "-c", self._args.command],
+                    stdin=stdin,
+                    stdout=None,
+                    stderr=None,
+                    env=environment,
+                    start_new_session=True,  # ^C at the terminal is meant for us
+                )
         except OSError as error:
             return f"cannot start the command: {error.strerror}"
-        assert process.stdin is not None
         self._commands.add(process.pid)
         try:
             with anyio.fail_after(_COMMAND_SECONDS):
-                # Not to read the text is the command's good right.
-                with contextlib.suppress(anyio.BrokenResourceError):
-                    await process.stdin.send(text)
-                await process.stdin.aclose()
                 code = await process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):

@@ -134,19 +134,21 @@ def test_standard_output_that_takes_nothing(mount: Mount) -> None:
 
 
 def test_a_command_that_fails_is_told_by_the_exit_code(mount: Mount) -> None:
-    with showing(mount, "--exec", "exit 3", "-n", "2") as process:
-        for _ in range(2):
-            msfs(mount, "net-send", ".", "x")
+    """That it reads nothing of what it is told is no failure of ours."""
+    with showing(mount, "--exec", "exit 3", "-n", "20") as process:
+        for _ in range(20):
+            send("MESSNGR", BODY + b"x" * 60000, mount=str(mount.path))
         code, _, complaints = ended(process)
     assert code == Exit.FAILED
-    assert complaints == "msfs: MESSNGR: the command ended with exit code 3\n" * 2
+    assert complaints == "msfs: MESSNGR: the command ended with exit code 3\n" * 20
 
 
 def test_a_command_may_finish_and_a_second_signal_is_its_own(mount: Mount, tmp_path: Path) -> None:
-    command = f"trap 'echo told; exit 0' TERM; touch {tmp_path}/is_there; sleep 30 & wait"
+    there = tmp_path / "is_there"
+    command = f"trap 'echo told; exit 0' TERM; sleep 30 >&- 2>&- & touch {there}; wait"
     with showing(mount, "--exec", command) as process:
         msfs(mount, "net-send", ".", "x")
-        wait_until((tmp_path / "is_there").exists)
+        wait_until(there.exists)
         process.terminate()
         # No slot is left only when the command has ended: it is not yet.
         wait_until(lambda: caught_once(process.pid))
