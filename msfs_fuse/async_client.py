@@ -23,7 +23,7 @@ and can be called in a task as it is; `async_send` is for those who want to wait
 
 import select
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Sequence
 from types import TracebackType
 from typing import Self
 
@@ -98,7 +98,8 @@ class AsyncMailslot:
 def async_messages(*slots: AsyncMailslot) -> AsyncIterator[Message]:
     """Take messages from several slots as they come; those that have some take turns.
 
-    Iterating raises OSError ENOTCONN, ECONNABORTED or ESHUTDOWN when the mount is gone.
+    Raises ValueError if there are no slots. Iterating raises OSError ENOTCONN, ECONNABORTED or
+    ESHUTDOWN when the mount is gone.
     """
     return _Messages(slots)
 
@@ -107,7 +108,9 @@ class _Messages:
     # No async generator: one that is left in the middle keeps what it holds until it is collected,
     # and event loops complain of it then.
 
-    def __init__(self, slots: Iterable[AsyncMailslot]) -> None:
+    def __init__(self, slots: Sequence[AsyncMailslot]) -> None:
+        if not slots:
+            raise ValueError("no slots to take messages from")
         self._turns = deque(each.slot for each in slots)
         self._anything = select.epoll()  # one descriptor to wait for, whatever their number
         for slot in self._turns:

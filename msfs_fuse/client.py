@@ -36,7 +36,8 @@ Nobody listens any more. `wait` is how long to wait for a server to come:
 Errors are OSError, as they come from the files, each with the path of the slot: FileNotFoundError
 where nobody listens, PermissionError for what another serves or owns, TimeoutError, EMSGSIZE for
 a message that is too long, ENOSPC for a slot that is full, EHOSTUNREACH for a host that nobody
-knows, ENOTCONN after the mount has gone. Names that make no sense are ValueError.
+knows, ENOTCONN after the mount has gone. Names that make no sense are ValueError. Once there is a
+mount again, whoever served a slot makes it anew: `Mailslot(slot.name)`.
 
 A third of this long module is documentation, which `help(msfs_fuse)` shows.
 """
@@ -71,6 +72,14 @@ _SLOWEST_LOOK = 0.1
 
 # What a write says while nobody serves the slot, or nobody knows the host, as may change.
 MAY_COME = (errno.ENOENT, errno.EHOSTUNREACH)
+
+
+# What some errors of a write mean, where their own words are of files and networks.
+_REASONS = {
+    errno.ENOENT: "nobody listens",
+    errno.EHOSTUNREACH: "no such host or domain is known",
+    errno.ENOSPC: "the slot is full: its server has to read first",
+}
 
 
 class NoMountError(OSError):
@@ -342,12 +351,16 @@ def messages(*slots: Mailslot, seconds: float | None = None) -> Iterator[Message
     A message is taken when the caller asks for the next one, not before.
 
     Args:
+        slots: at least one.
         seconds: end after this time in all, counted from the first that is asked for; None never
             ends.
 
     Raises:
+        ValueError: there are no slots.
         OSError: ENOTCONN, ECONNABORTED or ESHUTDOWN: the mount is gone.
     """
+    if not slots:
+        raise ValueError("no slots to take messages from")
     deadline = _deadline(seconds)
     poll = select.poll()
     for slot in slots:
@@ -424,7 +437,7 @@ def write(path: str, message: bytes, *, served: bool = False) -> None:
         finally:
             os.close(fd)
     except OSError as error:
-        what = "nobody listens" if error.errno == errno.ENOENT else error.strerror
+        what = _REASONS.get(error.errno or 0, error.strerror)
         raise OSError(error.errno, what, path) from None
 
 

@@ -7,10 +7,10 @@ import time
 
 from msfs_fuse.client import Mailslot
 from msfs_fuse.commands import arguments, targets
-from msfs_fuse.commands.command import Command
-from msfs_fuse.commands.net_send import net_send
-from msfs_fuse.commands.output import complain, emit, printable
-from msfs_fuse.commands.serving import messages, serve
+from msfs_fuse.commands.command import Command, completed
+from msfs_fuse.commands.net_send import check_recipient, net_send
+from msfs_fuse.commands.output import complain, emit, printable, standard_output
+from msfs_fuse.commands.serving import EXIT_CODES, go_on, messages, serve
 from msfs_fuse.commands.stop import StopSignals
 from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE
 from msfs_fuse.errors import CommandError, Exit
@@ -18,19 +18,17 @@ from msfs_fuse.mounts import find_mount
 from msfs_fuse.programs import FormatError, alerter
 from msfs_fuse.programs.folding import Folder
 
-_EPILOG = """\
+_EPILOG = f"""\
 Any program of this host may write to the slot Alerter: plain text, or a STD_ALERT as Windows
 programs raise it (NetAlertRaise). Each alert goes to each TO, which is as for msfs net-send. Alerts
 that are too long for a message are cut. Other hosts cannot write to the slot.
 
+The unit msfs-alerter.service runs it, and is the way to have it always: TO= in
+/etc/default/msfs-alerter. -b is for scripts. What nobody could be told is reported on stderr.
+
 Of a flood five are sent at once, then one each two seconds; how many were not is told.
 
-exit codes:
-  0  ended by -n or -t
-  1  failed
-  2  the command line makes no sense
-  3  no mailslots are mounted, more than one mount to choose from, or the mount is gone
-"""
+{EXIT_CODES}"""
 
 _SLOT_MODE = 0o622  # everybody may write
 _SENDER = "Alerter"
@@ -90,13 +88,15 @@ class _Alerter:
             try:
                 net_send(self._mount, to, cut(text, room), _SENDER)
             except CommandError as error:
-                complain(str(error))
+                complain(f"{error}; not told to {to}: {text}")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("recipients", metavar="TO", nargs="+", help="whom to tell")
+    completed(
+        parser.add_argument("recipients", metavar="TO", nargs="+", help="whom to tell"), "hosts"
+    )
     parser.add_argument("--print", action="store_true", help="print each alert, too")
-    arguments.add_limits(parser)
+    arguments.add_serving(parser)
 
 
 def _serve(mount: str) -> Mailslot:
@@ -113,12 +113,17 @@ def _run(args: argparse.Namespace) -> Exit:
     mount = find_mount(args.mount)
     end = math.inf if args.seconds is None else time.monotonic() + args.seconds
     service = _Alerter(mount, args.recipients, prints=args.print)
+    watched = standard_output() if args.print else None
+    for to in args.recipients:
+        check_recipient(to)
     taken = 0
     with StopSignals() as signals, _serve(mount) as slot:
+        go_on([slot.name], background=args.background)
         while taken != args.count:
             now = time.monotonic()
             deadline = min(end, now + service.patience)
-            message = next(messages([slot], mount, signals, deadline=deadline), None)
+            coming = messages([slot], mount, signals, watched=watched, deadline=deadline)
+            message = next(coming, None)
             if message is not None:
                 taken += 1
                 service.take(message[1])

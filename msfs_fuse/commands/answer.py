@@ -13,7 +13,7 @@ from msfs_fuse.commands import arguments, targets
 from msfs_fuse.commands.command import Command, completed
 from msfs_fuse.commands.execute import Executor
 from msfs_fuse.commands.output import complain
-from msfs_fuse.commands.serving import messages, sender_facts, serve
+from msfs_fuse.commands.serving import EXIT_CODES, go_on, messages, sender_facts, serve
 from msfs_fuse.commands.stop import StopSignals
 from msfs_fuse.core.names import Address, fold
 from msfs_fuse.errors import Exit
@@ -21,7 +21,7 @@ from msfs_fuse.mounts import find_mount
 from msfs_fuse.programs import FormatError, discovery
 from msfs_fuse.programs.discovery import Query
 
-_EPILOG = """\
+_EPILOG = f"""\
 The slot is made, and each question that comes to it is answered, one after the other. With --exec
 the command has what was asked on standard input, and in the environment who asks: MSFS_SLOT,
 MSFS_SENDER_HOST, MSFS_SENDER_UID, MSFS_SENDER_PID, MSFS_SENT_AT and MSFS_MOUNT. What it prints is
@@ -29,15 +29,12 @@ the answer, less newlines at its end; if that is nothing, or if it fails, there 
 time of --timeout is over, it is killed with its process group, and there is none. Without --exec
 TEXT is the answer to whatever was asked. To another host an answer has up to 424 bytes.
 
+A unit of systemd runs it as it is; -b is for scripts.
+
 Answers go to the host that the question came from, and there or here only to a slot that msfs ask
 has made. What is no question is reported on stderr, and left.
 
-exit codes:
-  0  ended by -n or -t
-  1  failed; or a command or an answer did
-  2  the command line is wrong
-  3  no mailslots are mounted, more than one mount to choose from, or the mount is gone
-"""
+{EXIT_CODES}"""
 
 _PROBLEMS_A_MINUTE = 20
 _TIMEOUT = 60.0  # seconds: whoever asks must not keep all others from being answered
@@ -107,7 +104,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help=f"how long CMD may take for one question ({_TIMEOUT:g})",
     )
-    arguments.add_limits(parser)
+    arguments.add_serving(parser)
 
 
 def answer(
@@ -166,6 +163,7 @@ def _run(args: argparse.Namespace) -> Exit:
     with StopSignals() as signals:
         executor = Executor(args.command, mount, signals) if args.command is not None else None
         slot = serve(args.name, mount)
+        go_on([args.name], background=args.background)
 
         def respond(query: Query, facts: Mapping[str, str]) -> bytes | None:
             if executor is None:

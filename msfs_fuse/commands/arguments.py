@@ -34,8 +34,14 @@ def code_page(text: str) -> str:
         raise argparse.ArgumentTypeError(f"not a code page: {text!r}") from None
 
 
-def add_limits(parser: argparse.ArgumentParser) -> None:
-    """Declare when a command that serves a slot ends."""
+def add_serving(parser: argparse.ArgumentParser) -> None:
+    """Declare when a command that serves a slot ends, and whether it returns before."""
+    parser.add_argument(
+        "-b",
+        dest="background",
+        action="store_true",
+        help="return when the slot is there, and go on in the background",
+    )
     parser.add_argument("-n", dest="count", type=count, metavar="N", help="end after N messages")
     parser.add_argument(
         "-t", dest="seconds", type=seconds, metavar="SECONDS", help="end after this time in all"

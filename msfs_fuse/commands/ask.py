@@ -14,7 +14,7 @@ from msfs_fuse import client
 from msfs_fuse.client import Mailslot, file_of
 from msfs_fuse.commands import arguments, listen, targets
 from msfs_fuse.commands.command import Command, completed
-from msfs_fuse.commands.output import emit
+from msfs_fuse.commands.output import emit, quoted
 from msfs_fuse.commands.send import explain
 from msfs_fuse.commands.serving import messages
 from msfs_fuse.commands.stop import StopSignals
@@ -140,7 +140,8 @@ def ask(
                     f"{path}: the question is too long; the name of the slot for answers needs "
                     f"{room} bytes"
                 ) from None
-            raise explain(error, address, path, mount) from None
+            proposal = f"msfs answer {quoted('/'.join(address.path))} TEXT"
+            raise explain(error, address, path, mount, proposal) from None
         yield from messages([slot], mount, signals, deadline=deadline)
 
 
@@ -177,9 +178,11 @@ def _run(args: argparse.Namespace) -> Exit:
                         break
                 elif random.randrange(number) == 0:  # each of N is the last to be so by 1 / N
                     chosen = text
+    if not number:
+        raise CommandError(f"{args.target}: no answer in {args.seconds:g} s", Exit.TIMEOUT)
     if args.random:
         emit(chosen)
-    return Exit.OK if number else Exit.TIMEOUT
+    return Exit.OK
 
 
 COMMAND = Command(_run, _add_arguments, _EPILOG, uses_mount=True, json=True)

@@ -16,11 +16,10 @@ from msfs_fuse import client
 from msfs_fuse.client import Mailslot
 from msfs_fuse.commands import arguments, targets
 from msfs_fuse.commands.ask import reply_slot
-from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.command import Command, completed
 from msfs_fuse.commands.output import emit, printable
 from msfs_fuse.commands.serving import sender_facts
 from msfs_fuse.commands.stop import StopSignals
-from msfs_fuse.core.attributes import MAX_MESSAGE_SIZE
 from msfs_fuse.core.names import Address, fold
 from msfs_fuse.errors import CommandError, Exit, Stopped
 from msfs_fuse.mounts import find_mount
@@ -30,8 +29,9 @@ from msfs_fuse.programs.room import Member, Room, Source
 
 _EPILOG = """\
 ROOM is a name of a-z, 0-9, _ and -, or DOMAIN/NAME; without it, the room is lobby. Without DOMAIN
-it is the primary domain, and where none is configured the users of this host. Whoever can write in
-the domain can join: a room is no secret, but a private line reaches its receiver alone.
+it is the primary domain, and where none is configured the users of this host. Not with [netbios]:
+there nobody would know who says what. Whoever can write in the domain can join: a room is no
+secret, but a private line reaches its receiver alone.
 
 Others appear as NICK@HOST. They choose the nickname; the host is proven. Who has the same nickname
 on the same host as one before him gets a number: anna@ada#2.
@@ -82,7 +82,7 @@ class Chat:
         self._host = targets.read_status(mount)["host"]
         self._private = private
         self._show = show
-        self._room = Room()
+        self._room = Room(f"{nick}@{self._host}")
         self._joiner = chat.Joiner()
         self._own_ids: dict[str, None] = {}
         public = self._serve(name)
@@ -92,7 +92,7 @@ class Chat:
         self._next_here = time.monotonic() + room.HERE_SECONDS
         if not self._send("join", private.name):
             self.slots[0].close()
-            raise CommandError(f"{self._mount}: no message can be sent to this room")
+            raise CommandError(f"{self._mount}: nobody in this room can be reached")
 
     def _serve(self, name: str) -> Mailslot:
         for _ in range(_ATTEMPTS):
@@ -146,6 +146,13 @@ class Chat:
                     self._send_to(taken.answer, Line("here", "", self._nick, self._private.name))
         return True
 
+    def take_some(self) -> None:
+        """Take what there is, but no more than a line that we say can bring back."""
+        for slot in self.slots:
+            for _ in range(chat.MAX_PARTS):
+                if not self.take(slot):
+                    break
+
     def tick(self) -> float:
         """Do what is due; in how many seconds to come again."""
         now = time.monotonic()
@@ -166,12 +173,12 @@ class Chat:
             if word.startswith("/"):
                 self._obey(word, rest.strip(), echo)
             elif self._send("say", line) and echo:
-                self._tell_user([f"{self._nick}@{self._host}: {line}"])
+                self._tell_user([f"{self._room.own}: {line}"])
 
     def _obey(self, word: str, rest: str, echo: bool) -> None:
         match word:
             case "/who":
-                me = f"{self._nick}@{self._host} (you)"
+                me = f"{self._room.own} (you)"
                 for text in (
                     me,
                     *(
@@ -188,8 +195,9 @@ class Chat:
                     self._show("a nickname has up to 24 letters, digits and _.-")
                     return
                 before, self._nick = self._nick, rest
+                self._room.own = f"{rest}@{self._host}"
                 if self._send("nick", before):
-                    self._tell_user([f"you are now {rest}@{self._host}"])
+                    self._tell_user([f"you are now {self._room.own}"])
             case "/history":
                 number = int(rest) if re.fullmatch("[0-9]{1,4}", rest) else 20
                 for text in list(self._room.history)[-number:] if number else ():
@@ -313,6 +321,7 @@ def _by_pipe(talk: Chat, signals: StopSignals, seconds: float | None) -> None:
             for line in lines:
                 if talk.going:
                     talk.enter(line.decode(errors="replace"), echo=False)
+                    talk.take_some()  # what we have said comes back, and must not fill our slot
             if not data:
                 poll.unregister(stdin)
                 stdin = None
@@ -324,13 +333,16 @@ def _place(text: str, mount: str) -> tuple[str | None, str]:
     name = fold(name)
     if not room.is_room(name) or (slash and not domain.removeprefix("@")):
         raise CommandError(f"{text!r} is no room: NAME or DOMAIN/NAME", Exit.USAGE)
-    if slash:
-        return domain.removeprefix("@"), name
-    try:  # the primary domain takes messages up to some size, if there is one
-        os.getxattr(client.file_of(Address("*", (room.room_slot(name),)), mount), MAX_MESSAGE_SIZE)
-    except OSError:
-        return None, name
-    return "*", name
+    domains = targets.read_status(mount).get("domains", "").split()
+    if not slash:
+        return domains[0] if domains else None, name
+    for each in domains:
+        if fold(each) == fold(domain.removeprefix("@")):
+            return each, name
+    raise CommandError(
+        f"{mount} is in no domain {domain.removeprefix('@')} (msfs status; "
+        f"without a domain: msfs chat {name})"
+    )
 
 
 def _own_name() -> str:
@@ -342,7 +354,10 @@ def _own_name() -> str:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("room", metavar="ROOM", nargs="?", default="lobby", help="the room")
+    completed(
+        parser.add_argument("room", metavar="ROOM", nargs="?", default="lobby", help="the room"),
+        "rooms",
+    )
     parser.add_argument("--nick", metavar="NICK", help="the nickname, if not your user's name")
     parser.add_argument(
         "-t", dest="seconds", type=arguments.seconds, metavar="SECONDS", help="end after this time"
@@ -362,7 +377,9 @@ def _run(args: argparse.Namespace) -> Exit:
             reply_slot(mount) as private,
             contextlib.closing(Chat(mount, domain, name, nick, private, show_line)) as talk,
         ):
-            converse(talk, f"{nick}, you are in {args.room}. {_HELP}", args.seconds)
+            converse(
+                talk, f"{nick}, you are in {name} of {domain or 'this host'}. {_HELP}", args.seconds
+            )
         return Exit.OK
     with (
         StopSignals() as signals,

@@ -6,6 +6,8 @@ import time
 from typing import Protocol
 
 from prompt_toolkit import PromptSession
+from prompt_toolkit.key_binding import KeyBindings
+from prompt_toolkit.keys import Keys
 from prompt_toolkit.patch_stdout import patch_stdout
 
 from msfs_fuse.client import Mailslot
@@ -31,6 +33,13 @@ def show_line(text: str) -> None:
     print(time.strftime("%H:%M"), printable(text), flush=True)
 
 
+def _keys() -> KeyBindings:
+    """What looks like a mouse, as pasted text may, does nothing: prompt_toolkit fails at some."""
+    bindings = KeyBindings()
+    bindings.add(Keys.Vt100MouseEvent, eager=True)(lambda event: None)
+    return bindings
+
+
 def converse(talk: Talk, greeting: str, seconds: float | None) -> None:
     """Let the user type, until he quits or the time is over.
 
@@ -43,7 +52,9 @@ def converse(talk: Talk, greeting: str, seconds: float | None) -> None:
 
 async def _converse(talk: Talk, greeting: str, seconds: float | None) -> None:
     loop = asyncio.get_running_loop()
-    prompt: PromptSession[str] = PromptSession("> ", erase_when_done=True)
+    prompt: PromptSession[str] = PromptSession(
+        "> ", erase_when_done=True, enable_suspend=True, key_bindings=_keys()
+    )
     ends: list[BaseException] = []
 
     def end(reason: BaseException) -> None:

@@ -29,7 +29,7 @@ class Command:
 
 
 # What `msfs complete` knows words of.
-KINDS = ("slots", "targets", "options")
+KINDS = ("slots", "targets", "hosts", "rooms", "options")
 
 _BASH = """
 _msfs_complete_{kind}() {{

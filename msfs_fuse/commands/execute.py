@@ -92,7 +92,7 @@ class Executor:
             self._signals.command = None
         if process.returncode:
             self.failures += 1
-            complain(f"{slot}: the command {_describe(process.returncode)}")
+            complain(f"{slot}: the command {describe_end(process.returncode)}")
             return None
         return printed or b""
 
@@ -133,5 +133,6 @@ def _variable(fact: str) -> str:
     return f"MSFS_{fact.upper()}"
 
 
-def _describe(code: int) -> str:
+def describe_end(code: int) -> str:
+    """How a command ended that did not end well, by what Popen has for its exit code."""
     return f"ended with exit code {code}" if code > 0 else f"died of {signal.Signals(-code).name}"

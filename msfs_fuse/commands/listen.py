@@ -4,8 +4,6 @@ import argparse
 import base64
 import json
 import math
-import os
-import sys
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -13,10 +11,10 @@ from typing import NamedTuple
 from msfs_fuse.client import Mailslot
 from msfs_fuse.commands import arguments, targets
 from msfs_fuse.commands.command import Command, completed
-from msfs_fuse.commands.output import Fact, complain, emit, typed
-from msfs_fuse.commands.serving import SENDER_FACTS, messages, sender_facts, serve
+from msfs_fuse.commands.output import Fact, emit, standard_output, typed
+from msfs_fuse.commands.serving import SENDER_FACTS, go_on, messages, sender_facts, serve
 from msfs_fuse.commands.stop import StopSignals
-from msfs_fuse.errors import CommandError, Exit
+from msfs_fuse.errors import Exit
 from msfs_fuse.mounts import find_mount
 
 _EPILOG = """\
@@ -96,9 +94,7 @@ def to_stdout(render: Render) -> Output:
     Raises:
         CommandError: it is closed.
     """
-    if sys.stdout is None:
-        raise CommandError("standard output is closed")
-    return Output(lambda *message: emit(render(*message)), sys.stdout.fileno())
+    return Output(lambda *message: emit(render(*message)), standard_output())
 
 
 def listen(
@@ -147,13 +143,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
     completed(
         parser.add_argument("names", metavar="NAME", nargs="+", help="a slot on this host"), "slots"
     )
-    arguments.add_limits(parser)
-    parser.add_argument(
-        "-b",
-        dest="background",
-        action="store_true",
-        help="return when the slots are there, and go on in the background",
-    )
+    arguments.add_serving(parser)
     form = parser.add_mutually_exclusive_group()
     form.add_argument(
         "-0", dest="terminate", action="store_true", help="print a NUL after each message"
@@ -181,23 +171,10 @@ def _run(args: argparse.Namespace) -> Exit:
             args.names,
             output,
             signals,
-            ready=_leave if args.background else lambda: _announce(args.names),
+            ready=lambda: go_on(args.names, background=args.background),
             count=args.count,
             seconds=args.seconds,
         )
-
-
-def _announce(names: list[str]) -> None:
-    """Tell a person that messages can be sent now."""
-    if sys.stderr is not None and sys.stderr.isatty():
-        complain(f"listening at {', '.join(names)} (Ctrl-C ends)")
-
-
-def _leave() -> None:
-    """Go on in the background: whoever started this process goes on, too, and finds the slots."""
-    if os.fork():
-        os._exit(Exit.OK)
-    os.setsid()  # ^C at the terminal is for others now
 
 
 COMMAND = Command(_run, _add_arguments, _EPILOG, uses_mount=True)

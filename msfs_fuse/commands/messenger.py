@@ -3,19 +3,22 @@
 import argparse
 import contextlib
 import os
+import select
 import signal
+import stat
 import time
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 import anyio
-from anyio.abc import SocketAttribute, SocketStream
+from anyio.abc import SocketAttribute, SocketStream, TaskGroup, TaskStatus
 
 from msfs_fuse.client import Mailslot, Sender
-from msfs_fuse.commands import arguments, popups, targets
+from msfs_fuse.commands import arguments, popups, stop, targets
 from msfs_fuse.commands.command import Command
-from msfs_fuse.commands.output import complain, emit, printable
-from msfs_fuse.commands.serving import serve
+from msfs_fuse.commands.execute import describe_end
+from msfs_fuse.commands.output import complain, emit, printable, standard_output
+from msfs_fuse.commands.serving import EXIT_CODES, go_on, serve
 from msfs_fuse.core.names import fold
 from msfs_fuse.errors import CommandError, Exit, Stopped
 from msfs_fuse.mounts import ENVIRONMENT, find_mount
@@ -24,27 +27,27 @@ from msfs_fuse.programs import messenger_session as session
 from msfs_fuse.programs.folding import Folder
 from msfs_fuse.programs.messenger import Notice
 
-_EPILOG = """\
+_EPILOG = f"""\
 Each message that msfs net-send, NET SEND or smbclient -M sends here is shown: by a popup on your
 desktop; where there is none, on your terminal (as root, on everybody's), unless mesg(1) says no;
 and always in the journal. A message to another user of this host is shown on his terminal alone.
 Beside who says to have sent it stands who did: the host, and its user by number.
 
+The user unit msfs-messenger.service starts it with a desktop, and is the way to have it always; -b
+is for scripts.
+
 Of a flood the first five are shown, and then one popup that tells how many there are.
 
 --print and --exec are for programs, and get every message. The command has the text on standard
 input, and MSFS_FROM, MSFS_TO, MSFS_SENDER_HOST, MSFS_SENDER_UID and MSFS_MOUNT in the environment.
+It has a minute. After ^C or SIGTERM msfs messenger lets it finish, and ends then; a second signal
+is passed on to the command.
 
 With --session messages are also taken by SMB sessions, as smbclient -M sends them. Port 139 needs
 root or CAP_NET_BIND_SERVICE, and Samba must not use it. Anybody who can reach the port can send,
 as anybody, and everybody between can read.
 
-exit codes:
-  0  ended by -n or -t
-  1  failed
-  2  the command line makes no sense
-  3  no mailslots are mounted, more than one mount to choose from, or the mount is gone
-"""
+{EXIT_CODES}"""
 
 _SLOT_MODE = 0o622  # everybody may write
 _SUMMARY_SECONDS = 1.0
@@ -118,12 +121,19 @@ class _Shows:
 def _source_of(sender: Sender, own_host: str) -> str:
     if sender.host is None:
         return "unknown"
+    if sender.proof == "claimed":
+        return f"{sender.host}, unproven"
     where = "this host" if fold(sender.host) == fold(own_host) else sender.host
     return where if sender.uid is None else f"{where}, user {sender.uid}"
 
 
 class _Service:
-    """The messenger at work; `stop` ends it."""
+    """The messenger at work.
+
+    Attributes:
+        caught: the signal that ended it.
+        failures: how many commands of --exec failed.
+    """
 
     def __init__(self, args: argparse.Namespace, mount: str, slot: Mailslot) -> None:
         self._args = args
@@ -134,33 +144,65 @@ class _Service:
         self._taken = 0
         self._sessions = 0
         self._end: Callable[[], None] = lambda: None
+        self._commands: set[int] = set()  # their process groups
+        self._turn = anyio.Lock()
         self.caught: int | None = None
+        self.failures = 0
 
     async def run(self) -> None:
         """Serve until it is over."""
-        with anyio.move_on_after(self._args.seconds):
-            async with anyio.create_task_group() as tasks:
-                if self._args.session is not None:
-                    listener = await anyio.create_tcp_listener(
-                        local_host=self._args.session, local_port=session.PORT
-                    )
-                    tasks.start_soon(listener.serve, self._converse)
-                tasks.start_soon(self._obey)
-                tasks.start_soon(self._summarise)
-                self._end = tasks.cancel_scope.cancel
-                while True:
-                    await anyio.wait_readable(self._slot)
-                    data = self._slot.take()
-                    if data is not None:
-                        await self._take(data, self._slot.sender())
+        async with anyio.create_task_group() as around:
+            await around.start(self._obey)
+            with anyio.move_on_after(self._args.seconds):
+                async with anyio.create_task_group() as tasks:
+                    self._end = tasks.cancel_scope.cancel
+                    if self._args.session is not None:
+                        await self._listen(tasks)
+                    tasks.start_soon(self._summarise)
+                    tasks.start_soon(self._watch_output)
+                    while True:
+                        await anyio.wait_readable(self._slot)
+                        self._check_output()
+                        data = self._slot.take()
+                        if data is not None:
+                            await self._take(data, self._slot.sender())
+            around.cancel_scope.cancel()
         self._shows.summarise()
 
-    async def _obey(self) -> None:
-        with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM, signal.SIGHUP) as signals:
+    async def _watch_output(self) -> None:
+        fd = standard_output() if self._args.print else None
+        if fd is not None and stat.S_ISFIFO(os.fstat(fd).st_mode):
+            await anyio.wait_readable(fd)  # only the error of a pipe that nobody reads is that
+            self._check_output()
+
+    def _check_output(self) -> None:
+        """Raise BrokenPipeError if nobody reads what --print prints: no message is to be lost."""
+        if self._args.print:
+            poll = select.poll()
+            poll.register(standard_output(), 0)
+            if poll.poll(0):
+                raise BrokenPipeError
+
+    async def _listen(self, tasks: TaskGroup) -> None:
+        try:
+            listener = await anyio.create_tcp_listener(
+                local_host=self._args.session, local_port=session.PORT
+            )
+        except OSError as error:
+            why = error.strerror or error
+            raise CommandError(f"TCP port {session.PORT} cannot be used: {why}") from None
+        tasks.start_soon(listener.serve, self._converse)
+
+    async def _obey(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """End at the first signal, and pass the others on to what runs."""
+        with anyio.open_signal_receiver(*stop.wanted()) as signals:
+            task_status.started()
             async for number in signals:
-                self.caught = number
+                for group in self._commands if self.caught is not None else ():
+                    with contextlib.suppress(ProcessLookupError):
+                        os.killpg(group, number)
+                self.caught = self.caught or number
                 self._end()
-                return
 
     async def _summarise(self) -> None:
         while True:
@@ -177,15 +219,20 @@ class _Service:
         await self._deliver(_Message(notice, _source_of(sender, self._host), sender))
 
     async def _deliver(self, message: _Message) -> None:
-        self._taken += 1
-        if self._args.print:
-            text = " | ".join(map(printable, message.notice.text.split("\n")))
-            emit(f"{printable(message.title)}: {text}\n".encode())
-        if self._args.command is not None:
-            await self._execute(message)
-        await anyio.to_thread.run_sync(self._shows.show, message)
-        if self._taken == self._args.count:
-            self._end()
+        """Show a message, whatever comes: it has been taken, and would be lost."""
+        with anyio.CancelScope(shield=True):
+            async with self._turn:
+                if self._taken == self._args.count:
+                    return
+                self._taken += 1
+                if self._args.print:
+                    text = " | ".join(map(printable, message.notice.text.split("\n")))
+                    emit(f"{printable(message.title)}: {text}\n".encode())
+                if self._args.command is not None:
+                    await self._execute(message)
+                await anyio.to_thread.run_sync(self._shows.show, message)
+                if self._taken == self._args.count:
+                    self._end()
 
     async def _execute(self, message: _Message) -> None:
         host, uid = message.sender.host, message.sender.uid
@@ -197,22 +244,41 @@ class _Service:
             "MSFS_SENDER_HOST": host or "",
             "MSFS_SENDER_UID": "" if uid is None else str(uid),
         }
+        text = message.notice.text.encode(errors="replace")
+        problem = await self._run_command(text, environment)
+        if problem is not None:
+            self.failures += 1
+            complain(f"{self._slot.name}: {problem}")
+
+    async def _run_command(self, text: bytes, environment: dict[str, str]) -> str | None:
+        """Run the command to its end; what went wrong, if anything."""
         try:
-            with anyio.fail_after(_COMMAND_SECONDS):
-                done = await anyio.run_process(
+            # In memory, not a pipe: not to read the text is the command's good right.
+            with os.fdopen(os.memfd_create("message"), "w+b") as stdin:
+                stdin.write(text)
+                stdin.seek(0)
+                process = await anyio.open_process(
                     ["/bin/sh", "-c", self._args.command],
-                    input=message.notice.text.encode(errors="replace"),
+                    stdin=stdin,
                     stdout=None,
                     stderr=None,
-                    check=False,
                     env=environment,
+                    start_new_session=True,  # ^C at the terminal is meant for us
                 )
-            if done.returncode:
-                complain(f"the command ended with exit code {done.returncode}")
-        except TimeoutError:
-            complain(f"the command took more than {_COMMAND_SECONDS:g} s")
         except OSError as error:
-            complain(f"cannot start the command: {error.strerror}")
+            return f"cannot start the command: {error.strerror}"
+        self._commands.add(process.pid)
+        try:
+            with anyio.fail_after(_COMMAND_SECONDS):
+                code = await process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            await process.wait()
+            return f"the command took more than {_COMMAND_SECONDS:g} s"
+        finally:
+            self._commands.discard(process.pid)
+        return None if code == 0 else f"the command {describe_end(code)}"
 
     async def _converse(self, stream: SocketStream) -> None:
         """One SMB session."""
@@ -262,30 +328,33 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="of what comes, unless it is UTF-8 (cp850)",
     )
-    arguments.add_limits(parser)
+    arguments.add_serving(parser)
 
 
 def _run(args: argparse.Namespace) -> Exit:
     mount = find_mount(args.mount)
+    if args.print:
+        standard_output()
     with serve(messenger.SLOT, mount, mode=_SLOT_MODE) as slot:
         with contextlib.suppress(OSError):  # it may have been somebody else's before
             os.chmod(slot.path, _SLOT_MODE)
+        go_on([slot.name], background=args.background)
         service = _Service(args, mount, slot)
-        failures: list[OSError] = []
+        failures: list[Exception] = []
         try:
             anyio.run(service.run)
-        except* OSError as group:  # what is raised here would be in a group again
+        except* (CommandError, OSError) as group:  # what is raised here would be in a group again
             failures += _leaves(group)
     for error in failures:
-        if error.filename == slot.path:
+        if isinstance(error, OSError) and error.filename == slot.path:
             raise targets.refusal(error, slot.path, mount)
-        raise CommandError(f"TCP port {session.PORT} cannot be used: {error.strerror or error}")
+        raise error
     if service.caught is not None:
         raise Stopped(service.caught)
-    return Exit.OK
+    return Exit.FAILED if service.failures else Exit.OK
 
 
-def _leaves(group: BaseExceptionGroup[OSError]) -> Iterator[OSError]:
+def _leaves(group: BaseExceptionGroup[Exception]) -> Iterator[Exception]:
     for error in group.exceptions:
         if isinstance(error, BaseExceptionGroup):
             yield from _leaves(error)

@@ -9,7 +9,7 @@ import sys
 
 from msfs_fuse import client
 from msfs_fuse.commands import arguments, targets
-from msfs_fuse.commands.command import Command
+from msfs_fuse.commands.command import Command, completed
 from msfs_fuse.commands.send import send
 from msfs_fuse.core.names import fold
 from msfs_fuse.errors import CommandError, Exit
@@ -23,6 +23,7 @@ TO is one of
   HOST, USER@HOST  a host, or somebody there; . stands for this host
   DOMAIN           everybody in a domain
   '*'              everybody in the primary domain
+With [netbios] HOST and DOMAIN may also be a host and a workgroup of Samba and Windows.
 
 TEXT is what is said; without it, it is read from standard input. It has to fit into one message:
 424 bytes with the names, if it goes to other hosts. msfs messenger shows it there. Nothing confirms
@@ -52,20 +53,32 @@ def user_name() -> str:
         return str(os.geteuid())
 
 
-def net_send(mount: str, to: str, text: str, sender: str, code_page: str = "utf-8") -> None:
+def check_recipient(to: str) -> None:
+    """Whether that can be a TO at all.
+
+    Raises:
+        CommandError: it cannot.
+    """
+    if not to.rpartition("@")[2] or "/" in to or "\\" in to:
+        raise CommandError(f"{to!r} is neither HOST, USER@HOST, a domain nor '*'", Exit.USAGE)
+
+
+def net_send(
+    mount: str, to: str, text: str, sender: str, code_page: str = "utf-8", wait: float = 0
+) -> None:
     """Send a message to people, by the slot `MESSNGR`.
 
     Args:
         to: as in the help of the command.
         sender: who says so.
         code_page: what the receivers read, if that is not UTF-8.
+        wait: seconds to wait until a messenger is here, or the host is known.
 
     Raises:
         CommandError: it was not sent, and why.
     """
+    check_recipient(to)
     user, _, host = to.rpartition("@")
-    if not host or "/" in to or "\\" in to:
-        raise CommandError(f"{to!r} is neither HOST, USER@HOST, a domain nor '*'", Exit.USAGE)
     own_host = targets.read_status(mount)["host"]
     host = own_host if host == "." else host
     is_here = fold(host) == fold(own_host)
@@ -74,7 +87,7 @@ def net_send(mount: str, to: str, text: str, sender: str, code_page: str = "utf-
         body = messenger.encode(Notice(sender, user or host, text), code_page)
     except FormatError as error:
         raise CommandError(f"{to}: {error}") from None
-    send(mount, target, body)
+    send(mount, target, body, wait, proposal="msfs messenger")
 
 
 def send_by_session(host: str, to: str, text: str, sender: str, code_page: str) -> None:
@@ -122,9 +135,16 @@ def _read_text() -> str:
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("to", metavar="TO", help="to whom, see below")
+    completed(parser.add_argument("to", metavar="TO", help="to whom, see below"), "hosts")
     parser.add_argument("text", metavar="TEXT", nargs="?", help="what, if not stdin")
     parser.add_argument("--from", dest="sender", metavar="NAME", help="who says so (your name)")
+    parser.add_argument(
+        "--wait",
+        type=arguments.seconds,
+        default=0,
+        metavar="SECONDS",
+        help="wait so long until a messenger is here, or the host is known",
+    )
     parser.add_argument("--session", action="store_true", help="by an SMB session")
     parser.add_argument(
         "--code-page",
@@ -140,10 +160,13 @@ def _run(args: argparse.Namespace) -> Exit:
         raise CommandError("there is nothing to say")
     sender = args.sender or user_name()
     if args.session:
+        if args.wait:
+            raise CommandError("--wait is for messages by mailslot, not by --session", Exit.USAGE)
         user, _, host = args.to.rpartition("@")
         send_by_session(host, user or host, text, sender, args.code_page or messenger.OEM_CODE_PAGE)
     else:
-        net_send(find_mount(args.mount), args.to, text, sender, args.code_page or "utf-8")
+        mount = find_mount(args.mount)
+        net_send(mount, args.to, text, sender, args.code_page or "utf-8", args.wait)
     return Exit.OK
 
 

@@ -14,7 +14,7 @@ Fact = str | int | float | bool | None
 ABSENT = "-"
 
 # Facts that stay text even if they look like a number: host names may.
-_TEXT_FACTS = frozenset({"host", "sender_host", "sender_proof", "version"})
+_TEXT_FACTS = frozenset({"domains", "host", "sender_host", "sender_proof", "version"})
 
 
 _BOOLEANS = {"yes": True, "no": False, "on": True, "off": False}
@@ -51,17 +51,27 @@ def emit(data: bytes) -> None:
         CommandError: it is closed, or takes no more.
         BrokenPipeError: nobody reads it any more.
     """
-    if sys.stdout is None:
-        raise CommandError("standard output is closed")
+    fd = standard_output()
     # Not through sys.stdout: with PYTHONUNBUFFERED that writes only a part if a signal comes.
     rest = memoryview(data)
     try:
         while rest:
-            rest = rest[os.write(sys.stdout.fileno(), rest) :]
+            rest = rest[os.write(fd, rest) :]
     except BrokenPipeError:
         raise
     except OSError as error:
         raise CommandError(f"standard output: {error.strerror}") from None
+
+
+def standard_output() -> int:
+    """The descriptor of standard output.
+
+    Raises:
+        CommandError: it is closed.
+    """
+    if sys.stdout is None:
+        raise CommandError("standard output is closed")
+    return sys.stdout.fileno()
 
 
 def print_lines(lines: Iterable[str]) -> None:

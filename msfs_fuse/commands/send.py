@@ -33,12 +33,19 @@ exit codes:
 """
 
 
-def send(mount: str, target: str, text: str | bytes | None, wait: float = 0) -> None:
+def send(
+    mount: str,
+    target: str,
+    text: str | bytes | None,
+    wait: float = 0,
+    proposal: str | None = None,
+) -> None:
     """Write one message.
 
     Args:
         text: the message; None to take all of standard input for it.
         wait: seconds to wait until somebody serves the slot, or knows the host.
+        proposal: the command to propose where nobody listens; None for msfs listen.
 
     Raises:
         CommandError: nothing was sent, and why.
@@ -65,7 +72,7 @@ def send(mount: str, target: str, text: str | bytes | None, wait: float = 0) -> 
             raise CommandError(
                 f"{path} takes up to {limit} bytes, the message has {len(message)}: split it"
             ) from None
-        raise explain(error, address, path, mount) from None
+        raise explain(error, address, path, mount, proposal) from None
 
 
 def _read_stdin() -> bytes:
@@ -92,18 +99,25 @@ def _size_limit(address: Address, mount: str) -> str:
         return status["max_message_size"]
 
 
-def explain(error: OSError, address: Address, path: str, mount: str) -> CommandError:
-    """What to tell about an error of a write to an address."""
+def explain(
+    error: OSError, address: Address, path: str, mount: str, proposal: str | None = None
+) -> CommandError:
+    """What to tell about an error of a write to an address.
+
+    Args:
+        proposal: the command to propose where nobody listens; None for msfs listen.
+    """
     name = "/".join(address.path)
     match error.errno:
         case errno.ENOENT:
-            return CommandError(
-                f"nobody listens at {path} (msfs listen {quoted(name)})", Exit.NO_SLOT
-            )
+            proposal = proposal or f"msfs listen {quoted(name)}"
+            return CommandError(f"nobody listens at {path} ({proposal})", Exit.NO_SLOT)
         case errno.ENOSPC:
             return CommandError(f"{path} is full: its server has to read first; try again later")
         case errno.ENOBUFS:
             return CommandError(f"{path}: too much is on its way to other hosts; try again later")
+        case errno.EHOSTUNREACH if address.host == "*":
+            return CommandError(f"{path}: this mount is in no domain (man msfs.toml)")
         case errno.EHOSTUNREACH:
             return CommandError(
                 f"{path}: no host or domain {address.host} can be reached from here, nor is there "

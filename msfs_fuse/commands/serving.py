@@ -4,18 +4,27 @@ import errno
 import math
 import os
 import select
+import sys
 import time
 from collections.abc import Iterator, Sequence
 
 from msfs_fuse.client import NEW_SLOT_MODE, Mailslot, file_of
 from msfs_fuse.commands import targets
-from msfs_fuse.commands.output import quoted
+from msfs_fuse.commands.output import complain, quoted
 from msfs_fuse.commands.stop import StopSignals
-from msfs_fuse.errors import CommandError, Stopped
+from msfs_fuse.errors import CommandError, Exit, Stopped
 
 SENDER_FACTS = ("sender_host", "sender_proof", "sender_uid", "sender_pid", "sent_at")
 
 _MILLISECONDS = 1000
+
+EXIT_CODES = """\
+exit codes:
+  0  ended by -n or -t
+  1  failed; or a command or an answer did
+  2  the command line makes no sense
+  3  no mailslots are mounted, more than one mount to choose from, or the mount is gone
+"""
 
 
 def serve(name: str, mount: str, *, mode: int = NEW_SLOT_MODE) -> Mailslot:
@@ -33,6 +42,22 @@ def serve(name: str, mount: str, *, mode: int = NEW_SLOT_MODE) -> Mailslot:
         return Mailslot(name, mount=mount, mode=mode)
     except OSError as error:
         raise _explain(error, path, mount) from None
+
+
+def go_on(names: Sequence[str], *, background: bool) -> None:
+    """Say that messages can be sent now: to a person, or by returning to who started us.
+
+    Args:
+        names: the slots that are served.
+        background: this process ends, with exit code 0, and a child of it goes on.
+    """
+    if not background:
+        if sys.stderr is not None and sys.stderr.isatty():
+            complain(f"listening at {', '.join(names)} (Ctrl-C ends)")
+        return
+    if os.fork():
+        os._exit(Exit.OK)
+    os.setsid()  # ^C at the terminal is for others now
 
 
 def messages(

@@ -9,6 +9,11 @@ from types import FrameType, TracebackType
 _SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
+def wanted() -> list[signal.Signals]:
+    """The signals that end a command: those that are ignored, as under nohup(1), stay so."""
+    return [each for each in _SIGNALS if signal.getsignal(each) is not signal.SIG_IGN]
+
+
 class StopSignals:
     """Catches SIGINT, SIGTERM and SIGHUP while it is entered; those that are ignored stay so.
 
@@ -31,11 +36,7 @@ class StopSignals:
     def __enter__(self) -> "StopSignals":
         # The pipe wakes poll(2), which Python otherwise takes up again after a signal.
         signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
-        self._before = {
-            number: signal.signal(number, self._handle)
-            for number in _SIGNALS
-            if signal.getsignal(number) is not signal.SIG_IGN
-        }
+        self._before = {number: signal.signal(number, self._handle) for number in wanted()}
         return self
 
     def __exit__(

@@ -96,6 +96,10 @@ class Router(Protocol):
         """Whether that is another name of this host, such as `HOST.DOMAIN`."""
         return False
 
+    def domains(self) -> Sequence[str]:
+        """The domains whose members are proven, the primary one first."""
+        return ()
+
     def names(self) -> Sequence[str]:
         """The domains of this host and the hosts that are alive in them, without this one."""
 
@@ -145,6 +149,9 @@ class Routers(Router):
 
     def is_this_host(self, name: str) -> bool:
         return any(router.is_this_host(name) for router in self._routers)
+
+    def domains(self) -> Sequence[str]:
+        return [name for router in self._routers for name in router.domains()]
 
     def names(self) -> Sequence[str]:
         names: dict[str, str] = {}

@@ -105,6 +105,7 @@ def status(mail: Mailslots, mountpoint: str, router: Router) -> Callable[[], byt
             "strict": "yes" if mail.strict else "no",
             **{metric.name: metric.value for metric in mail.metrics()},
             **dataclasses.asdict(mail.limits),
+            **({"domains": " ".join(router.domains())} if router.domains() else {}),
             **{f"user {held.uid}": _holdings(held) for held in mail.shares.largest(_MOST_USERS)},
             **{f"link {link.domain} {link.url}": link.state for link in router.links()},
         }

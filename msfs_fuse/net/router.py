@@ -151,6 +151,9 @@ class DomainRouter(Router):
     def _qualified(self, member: Member, host: str) -> str:
         return host if len(self._members) == 1 else f"{host}.{member.name}"
 
+    def domains(self) -> Sequence[str]:
+        return [member.name for member in self._members]
+
     def names(self) -> Sequence[str]:
         names = [member.name for member in self._members]
         hidden = set(self._by_name)

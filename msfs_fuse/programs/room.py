@@ -49,6 +49,13 @@ def room_slot(room: str) -> str:
     return f"chat.{room}.{_EVERYBODY}"
 
 
+def room_of(slot: str) -> str | None:
+    """The room that a slot is one of, in whatever spelling; None if it is none."""
+    chat, _, rest = fold(slot).partition(".")
+    room, _, everybody = rest.partition(".")
+    return room if (chat, everybody) == ("chat", _EVERYBODY) and is_room(room) else None
+
+
 def spelling(room: str) -> str:
     """The same name in one of its half a million spellings, at random."""
     word = "".join(secrets.choice((each, each.upper())) for each in _EVERYBODY)
@@ -95,10 +102,12 @@ class Room:
     """Who is there, and what was shown. Everything in it is bounded.
 
     Attributes:
+        own: `NICK@HOST` of who looks; anybody else of that name gets a number.
         history: the texts that were shown last.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, own: str = "") -> None:
+        self.own = own
         self.history: deque[str] = deque(maxlen=MAX_HISTORY)
         self._members: OrderedDict[Source, Member] = OrderedDict()
         self._allowances: OrderedDict[tuple[str | None, str | None], tuple[float, float]] = (
@@ -175,6 +184,7 @@ class Room:
     def _label(self, nick: str, source: Source) -> str:
         label = first = f"{nick}@{source.host or '?'}"
         taken = {fold(member.label) for member in self._members.values()}
+        taken.add(fold(self.own))
         number = 1
         while fold(label) in taken:
             number += 1

@@ -27,6 +27,8 @@ PACKAGES = {
     "mosquitto_sub": ("mosquitto-clients",),
     "ip": ("iproute2",),
     "nsenter": ("util-linux",),
+    "nmbd": ("samba",),
+    "nmblookup": ("samba-common-bin",),
 }
 # High enough that no limit is what growth measures.
 LIMITS = {

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from growth import Growth
 from lab import Lab, Missing
+from netbios import Netbios
 from network import Network
 from report import Table, save_json, save_plot
 from rivals import Rivals
@@ -95,6 +96,7 @@ def run(args: argparse.Namespace) -> int:
             "growth": growth.tables,
             "network": network.tables,
             "scale": scale.tables,
+            "netbios": Netbios(lab).tables,
         }
         for name in args.sections:
             tell(name)

@@ -11,8 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from msfs_fuse import Mailslot, NoMountError, client, messages, path_of, send
-from tests.conftest import Mount, MountFactory
+import msfs_fuse
+from msfs_fuse import Mailslot, NoMountError, async_messages, client, messages, path_of, send
+from tests.conftest import Mount, MountFactory, force_unmount
+from tests.support.command import MSFS
 from tests.support.processes import output_of, refused, run, started, wait_until
 
 
@@ -281,6 +283,57 @@ def test_the_mount_goes_away(mount: Mount) -> None:
     assert caught.value.errno in (errno.ENOTCONN, errno.ECONNABORTED, errno.ESHUTDOWN)
     assert caught.value.filename == slot.path
     slot.close()
+
+
+def test_a_mount_comes_back(mount_with: MountFactory) -> None:
+    first = mount_with()
+    path = str(first.path)
+    with Mailslot("a", mount=path) as slot:
+        first.daemon.kill()
+        with pytest.raises(OSError, match=path):
+            slot.receive(20)
+    subprocess.run([*MSFS, "mount", path], check=True, timeout=20)
+    try:
+        with Mailslot(slot.name, mount=path) as again:
+            send("a", "back", mount=path, wait=5)
+            assert again.receive(5).text == "back"
+    finally:
+        force_unmount(first.path)
+
+
+def test_a_child_shares_the_slot() -> None:
+    with Mailslot("a") as slot:
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if slot.receive(20).text == "for the child" else 1)
+        send("a", "for the child")
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+        send("a", "for the parent")
+        assert slot.receive(5).text == "for the parent"
+
+
+@pytest.mark.parametrize(
+    ("target", "told"),
+    [("a", "nobody listens"), ("far/a", "no such host or domain"), ("full", "is full")],
+)
+def test_errors_say_what_they_mean(mount_with: MountFactory, target: str, told: str) -> None:
+    small = str(mount_with("max_messages=1").path)
+    with Mailslot("full", mount=small):
+        send("full", "x", mount=small)
+        with pytest.raises(OSError, match=told) as caught:
+            send(target, "y", mount=small)
+        assert caught.value.filename.startswith(small)
+
+
+def test_the_names_can_be_completed() -> None:
+    assert set(msfs_fuse.__all__) <= set(dir(msfs_fuse))
+
+
+def test_no_slots_at_all() -> None:
+    with pytest.raises(ValueError, match="no slots"):
+        next(messages())
+    with pytest.raises(ValueError, match="no slots"):
+        async_messages()
 
 
 def test_it_loads_nothing_of_the_daemon() -> None:

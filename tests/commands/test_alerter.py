@@ -1,7 +1,6 @@
 """`msfs alerter`: alerts of this host's programs come to people."""
 
 import contextlib
-import os
 import stat
 import subprocess
 from collections.abc import Iterator
@@ -11,10 +10,11 @@ import pytest
 
 from msfs_fuse import Mailslot, send
 from msfs_fuse.commands.alerter import cut, describe
+from msfs_fuse.errors import Exit
 from msfs_fuse.programs import alerter, messenger
 from msfs_fuse.programs.alerter import Admin, Alert, Print, User
 from tests.conftest import Mount
-from tests.support.command import MSFS, TIMEOUT, ended, serves
+from tests.support.command import TIMEOUT, ended, in_background, msfs, refusal, serving
 from tests.support.processes import wait_until
 
 ALERTS = {
@@ -26,22 +26,11 @@ ALERTS = {
 }
 
 
-@contextlib.contextmanager
-def alerting(mount: Mount, *arguments: str) -> Iterator["subprocess.Popen[bytes]"]:
+def alerting(
+    mount: Mount, *arguments: str
+) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
     """`msfs alerter` at work. Killed at the end."""
-    process = subprocess.Popen(
-        [*MSFS, "alerter", *arguments],
-        env={**os.environ, "MSFS_MOUNT": str(mount.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-    )
-    with process:
-        try:
-            slots = ("Alerter",)
-            wait_until(lambda: process.poll() is not None or serves(mount, process.pid, slots))
-            yield process
-        finally:
-            process.kill()
+    return serving(mount, ("Alerter",), "alerter", *arguments)
 
 
 @pytest.fixture
@@ -74,6 +63,28 @@ def test_plain_text_and_everybody_in_turn(mount: Mount, people: Mailslot) -> Non
         ]
         assert process.stderr is not None
         assert b"no host or domain far" in process.stderr.readline()
+
+
+def test_what_nobody_is_told_is_reported(mount: Mount) -> None:
+    with alerting(mount, ".", "-n", "1") as process:
+        send("Alerter", "disk\x1b[2J is full", mount=str(mount.path))
+        code, _, complaints = ended(process)
+    assert code == 0
+    assert "nobody listens" in complaints
+    assert complaints.endswith("not told to .: disk\\x1b[2J is full\n")
+
+
+def test_who_is_nobody_is_told_at_once(mount: Mount) -> None:
+    result = msfs(mount, "alerter", ".", "a/b")
+    assert result.returncode == Exit.USAGE
+    assert "'a/b' is neither HOST" in refusal(result)
+
+
+def test_in_the_background(mount: Mount, people: Mailslot) -> None:
+    in_background(mount, "alerter", "-n", 1, ".")
+    send("Alerter", "disk is full", mount=str(mount.path))
+    assert messenger.decode(people.receive(TIMEOUT).data).text == "disk is full"
+    wait_until(lambda: not (mount / "Alerter").exists())
 
 
 def test_who_may_raise_alerts(mount: Mount) -> None:

@@ -18,7 +18,7 @@ from msfs_fuse import Mailslot, send
 from msfs_fuse.commands.ask import reply_slot
 from msfs_fuse.errors import Exit
 from tests.conftest import Mount
-from tests.support.command import MSFS, TIMEOUT, msfs, refusal, serves
+from tests.support.command import MSFS, TIMEOUT, in_background, msfs, refusal, serving
 from tests.support.processes import (
     ALICE,
     BOB,
@@ -38,21 +38,18 @@ def tmp_path() -> Iterator[Path]:
         yield Path(path)
 
 
-@contextlib.contextmanager
-def answering(mount: Mount, slot: str, *arguments: str, **named: Any) -> Iterator[Any]:
+def answering(
+    mount: Mount, slot: str, *arguments: str, **named: Any
+) -> contextlib.AbstractContextManager[Any]:
     """`msfs answer` at work. Killed at the end."""
-    process = subprocess.Popen(
-        [*MSFS, "answer", slot, *arguments],
-        env={**os.environ, "MSFS_MOUNT": str(mount.path)},
-        stderr=subprocess.PIPE,
-        **named,
-    )
-    with process:
-        try:
-            wait_until(lambda: process.poll() is not None or serves(mount, process.pid, (slot,)))
-            yield process
-        finally:
-            process.kill()
+    return serving(mount, (slot,), "answer", slot, *arguments, **named)
+
+
+def test_in_the_background(mount: Mount) -> None:
+    in_background(mount, "answer", "-n", 1, "q", "yes")
+    assert msfs(mount, "ask", "q", "-t", 10).stdout == "yes\n"
+    wait_until(lambda: not (mount / "q").exists())
+    assert "(msfs answer q TEXT)" in refusal(msfs(mount, "ask", "q"))
 
 
 def test_the_first_answer(mount: Mount) -> None:
@@ -74,7 +71,8 @@ def test_no_answer(mount: Mount, which: str) -> None:
     with answering(mount, "q", "--exec", "exit 3") as server:
         for options in ((), (which,)):
             result = msfs(mount, "ask", "q", "what?", "-t", 0.3, *options)
-            assert (result.returncode, result.stdout) == (Exit.TIMEOUT, "")
+            assert result.returncode == Exit.TIMEOUT
+            assert refusal(result) == "msfs: q: no answer in 0.3 s"
         server.terminate()
         assert "q: the command ended with exit code 3" in server.stderr.read().decode()
 

@@ -38,6 +38,15 @@ def test_slots(filled: Mount) -> None:
     assert words(filled, "slots", "missing/") == []
 
 
+def test_rooms_of_a_chat(mount: Mount) -> None:
+    names = ("chat.lobby.eveRYbODyiNthISroOm", "chat.dev.everybodyinthisroom", "chat.x.other")
+    handles = [write(mount, name) for name in names]
+    assert words(mount, "rooms", "") == ["dev", "lobby"]
+    assert words(mount, "rooms", "corp/l") == ["corp/lobby"]
+    for handle in handles:
+        os.close(handle)
+
+
 def test_options(mount: Mount) -> None:
     assert words(mount, "options", "max_s") == ["max_slot_bytes=", "max_slots_per_user="]
     assert words(mount, "options", "strict,allow") == ["strict,allow_other"]

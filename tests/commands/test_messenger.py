@@ -3,7 +3,9 @@
 import contextlib
 import os
 import pty
+import re
 import select
+import signal
 import socket
 import subprocess
 import tty
@@ -20,34 +22,27 @@ from msfs_fuse.programs import messenger
 from msfs_fuse.programs.folding import Folder
 from msfs_fuse.programs.messenger import Notice
 from tests.conftest import Mount
-from tests.support.command import MSFS, TIMEOUT, ended, msfs, refusal, serves
+from tests.support.command import (
+    MSFS,
+    TIMEOUT,
+    ended,
+    in_background,
+    msfs,
+    refusal,
+    serves,
+    serving,
+)
 from tests.support.processes import wait_until
 
 BODY = messenger.encode(Notice("ann", "bob", "hello"))
 QUIET = ("--no-desktop", "--no-terminals")
 
 
-@contextlib.contextmanager
 def showing(
     mount: Mount, *arguments: str, quiet: tuple[str, ...] = QUIET, **named: Any
-) -> Iterator["subprocess.Popen[bytes]"]:
+) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
     """`msfs messenger` at work. Killed at the end."""
-    environment = {**os.environ, "MSFS_MOUNT": str(mount.path), **named.pop("env", {})}
-    process = subprocess.Popen(
-        [*MSFS, "messenger", *quiet, *arguments],
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        **named,
-    )
-    with process:
-        try:
-            wait_until(
-                lambda: process.poll() is not None or serves(mount, process.pid, ("MESSNGR",))
-            )
-            yield process
-        finally:
-            process.kill()
+    return serving(mount, ("MESSNGR",), "messenger", *quiet, *arguments, **named)
 
 
 def test_what_is_sent_is_shown_with_who_says_so_and_who_did(mount: Mount) -> None:
@@ -100,10 +95,96 @@ def test_what_cannot_be_sent(mount: Mount) -> None:
         assert "NUL" in refusal(msfs(mount, "net-send", ".", input="a\0b"))
 
 
+def test_a_message_is_waited_for_and_served_in_the_background(mount: Mount, tmp_path: Path) -> None:
+    words = [*MSFS, "net-send", "--wait", "20", ".", "early"]
+    environment = {**os.environ, "MSFS_MOUNT": str(mount.path)}
+    with subprocess.Popen(words, env=environment) as client, (tmp_path / "out").open("wb") as out:
+        in_background(mount, "messenger", *QUIET, "--print", "-n", "2", stdout=out)
+        assert (mount / "MESSNGR").exists()
+        assert client.wait(TIMEOUT) == 0
+    assert msfs(mount, "net-send", ".", "late").returncode == 0
+    wait_until(lambda: not (mount / "MESSNGR").exists())
+    texts = [line.rpartition(": ")[2] for line in (tmp_path / "out").read_text().splitlines()]
+    assert texts == ["early", "late"]
+    assert "not by --session" in refusal(
+        msfs(mount, "net-send", "--session", "--wait", 1, "h", "x")
+    )
+
+
+def test_who_reads_no_more_ends_it_before_it_takes_another_message(mount: Mount) -> None:
+    with showing(mount, "--print") as process:
+        assert process.stdout is not None
+        msfs(mount, "net-send", ".", "one")
+        assert process.stdout.readline().endswith(b": one\n")
+        process.stdout.close()
+        assert process.wait(TIMEOUT) == -signal.SIGPIPE
+        assert process.stderr is not None
+        assert process.stderr.read() == b""
+    assert msfs(mount, "net-send", ".", "two").returncode == Exit.NO_SLOT
+
+
+def test_standard_output_that_takes_nothing(mount: Mount) -> None:
+    with (
+        Path("/dev/full").open("wb") as full,
+        showing(mount, "--print", stdout=full) as process,
+    ):
+        msfs(mount, "net-send", ".", "one")
+        code, _, complaints = ended(process)
+    assert (code, complaints) == (Exit.FAILED, "msfs: standard output: No space left on device\n")
+
+
+def test_a_command_that_fails_is_told_by_the_exit_code(mount: Mount) -> None:
+    """That it reads nothing of what it is told is no failure of ours."""
+    with showing(mount, "--exec", "exit 3", "-n", "20") as process:
+        for _ in range(20):
+            send("MESSNGR", BODY + b"x" * 60000, mount=str(mount.path))
+        code, _, complaints = ended(process)
+    assert code == Exit.FAILED
+    assert complaints == "msfs: MESSNGR: the command ended with exit code 3\n" * 20
+
+
+def test_a_command_may_finish_and_a_second_signal_is_its_own(mount: Mount, tmp_path: Path) -> None:
+    there = tmp_path / "is_there"
+    command = f"trap 'echo told; exit 0' TERM; sleep 30 >&- 2>&- & touch {there}; wait"
+    with showing(mount, "--exec", command) as process:
+        msfs(mount, "net-send", ".", "x")
+        wait_until(there.exists)
+        process.terminate()
+        # No slot is left only when the command has ended: it is not yet.
+        wait_until(lambda: caught_once(process.pid))
+        assert process.poll() is None
+        process.terminate()
+        code, output, complaints = ended(process)
+    assert (code, output, complaints) == (-signal.SIGTERM, "told\n", "")
+
+
+def caught_once(pid: int) -> bool:
+    """Whether no signal waits to be seen by the process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return all(
+        int(value, 16) == 0 for value in re.findall(r"^S(?:hd|ig)Pnd:\s*(\w+)", status, re.M)
+    )
+
+
 def test_signals_end_it(mount: Mount) -> None:
     with showing(mount) as process:
         process.terminate()
         assert process.wait(TIMEOUT) == -15
+
+
+def test_a_signal_that_is_ignored_stays_so(mount: Mount) -> None:
+    words = ("messenger", *QUIET, "--print", "-n", "1")
+    command = ["sh", "-c", 'trap "" HUP; exec "$@"', "sh", *MSFS, *words]
+    environment = {**os.environ, "MSFS_MOUNT": str(mount.path)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE) as process:
+        try:
+            wait_until(lambda: serves(mount, process.pid, ("MESSNGR",)))
+            process.send_signal(signal.SIGHUP)
+            assert msfs(mount, "net-send", ".", "still here").returncode == 0
+            code, output, _ = ended(process)
+        finally:
+            process.kill()
+    assert (code, output.rpartition(": ")[2]) == (0, "still here\n")
 
 
 def test_the_mount_goes_away(mount: Mount) -> None:

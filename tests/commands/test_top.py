@@ -5,9 +5,7 @@ import json
 import os
 import shlex
 import signal
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -17,55 +15,18 @@ from hypothesis import strategies as st
 from msfs_fuse.commands import picture
 from msfs_fuse.commands.picture import Sample, SlotState
 from tests.conftest import Mount
-from tests.support.command import MSFS, TIMEOUT, msfs, write
+from tests.support.command import MSFS, msfs, write
 from tests.support.processes import state_of, wait_until
+from tests.support.terminal import Terminal
 
 HOSTILE = "bad\x1b[2J\nname"
-
-
-@dataclass
-class Terminal:
-    """A terminal of 80 columns and 16 lines in a tmux of its own."""
-
-    socket: Path
-
-    def tmux(self, *words: str) -> str:
-        return subprocess.run(
-            ["tmux", "-f", "/dev/null", "-S", str(self.socket), *words],
-            env={**os.environ, "LC_ALL": "C.UTF-8"},
-            capture_output=True,
-            text=True,
-            check=True,
-            timeout=TIMEOUT,
-        ).stdout
-
-    @property
-    def screen(self) -> str:
-        """What is to be seen."""
-        return self.tmux("capture-pane", "-p")
-
-    def shows(self, *texts: str) -> None:
-        """Wait until all this is to be seen."""
-        try:
-            wait_until(lambda: all(text in self.screen for text in texts))
-        except AssertionError:
-            raise AssertionError(f"no {texts} in\n{self.screen}") from None
-
-    def press(self, *keys: str) -> None:
-        self.tmux("send-keys", *keys)
 
 
 @pytest.fixture
 def terminal(tmp_path: Path) -> Iterator[Terminal]:
     """A shell in a terminal."""
-    terminal = Terminal(tmp_path / "tmux")
-    terminal.tmux("new-session", "-d", "-x", "80", "-y", "16", "PS1='> ' exec sh")
-    try:
-        terminal.shows(">")
+    with Terminal(tmp_path, columns=80, lines=16) as terminal:
         yield terminal
-    finally:
-        with contextlib.suppress(subprocess.CalledProcessError):
-            terminal.tmux("kill-server")
 
 
 def start(terminal: Terminal, mount: Mount, *options: str) -> None:
@@ -119,10 +80,10 @@ def test_in_a_terminal(
     terminal.press("o")  # by name
     wait_until(lambda: terminal.screen.splitlines()[5].endswith("name"))
 
-    terminal.tmux("resize-window", "-x", "30", "-y", "7")
+    terminal.resize(30, 7)
     terminal.shows("and 3 more")
     assert all(len(line) <= 30 for line in terminal.screen.splitlines())
-    terminal.tmux("resize-window", "-x", "80", "-y", "16")
+    terminal.resize(80, 16)
     terminal.shows("dir/日本")
 
     terminal.press("q")

@@ -1,11 +1,14 @@
 """The files in docs/recipes.md that programs of others run, run as those programs do it."""
 
+import os
 import re
+import shutil
+import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.support.examples import Block, Example, blocks, run
+from tests.support.examples import CHECKOUT, Block, Example, blocks, run
 from tests.support.processes import is_root
 
 RECIPES = "docs/recipes.md"
@@ -63,6 +66,64 @@ def test_a_script(path: str, tmp_path: Path) -> None:
     example = Example(RECIPES, 0, "sh", f"{LISTENING}\n{command}\nwait", f"{ALERT}{told}\n")
     printed = run(example, tmp_path)
     assert example.is_printed(printed), printed
+
+
+@pytest.mark.skipif(not is_root(), reason="it makes namespaces, and shows what root sees")
+@pytest.mark.skipif(not shutil.which("mdadm"), reason="needs mdadm")
+def test_mdadm_itself(tmp_path: Path) -> None:
+    """It tells of the test that it was asked for, and of an array that is not there."""
+    script = tmp_path / "alert-mdadm"
+    script.write_text(SCRIPTS["/usr/local/sbin/alert-mdadm"].text)
+    script.chmod(0o755)
+    (tmp_path / "mdadm.conf").write_text(
+        f"PROGRAM {script}\nARRAY /dev/md/none UUID=01234567:89abcdef:01234567:89abcdef\n"
+    )
+    mdadm = "mdadm --monitor --scan --oneshot --test --config mdadm.conf 2> /dev/null"
+    listening = LISTENING.replace("-n 1", "-n 2")
+    told = "".join(
+        f"{ALERT}RAID: {event} /dev/md/none\n" for event in ("TestMessage", "DeviceDisappeared")
+    )
+    example = Example(RECIPES, 0, "sh", f"{listening}\n{mdadm}\nwait", told)
+    printed = run(example, tmp_path)
+    assert example.is_printed(printed), printed
+
+
+@pytest.mark.skipif(not shutil.which("smartd"), reason="needs smartd")
+@pytest.mark.parametrize("option", ["", " -M test"])
+def test_smartd_takes_the_line_of_its_configuration(option: str, tmp_path: Path) -> None:
+    """There is no disk to watch here: it says so only after it has understood the line."""
+    [line] = re.findall(r"`(DEVICESCAN [^`]*)`", " ".join((CHECKOUT / RECIPES).read_text().split()))
+    (tmp_path / "smartd.conf").write_text(f"{line}{option}\n")
+    done = subprocess.run(
+        ["smartd", "-q", "onecheck", "-c", "smartd.conf"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert "smartd.conf was parsed, found DEVICESCAN" in done.stdout, done.stdout
+
+
+@pytest.mark.skipif(not shutil.which("systemd-analyze"), reason="needs systemd")
+def test_systemd_finds_nothing_wrong_with_the_units(tmp_path: Path) -> None:
+    units = {path_of(block): block.text for block in blocks(RECIPES) if block.language == "ini"}
+    for path, text in units.items():
+        if "systemd" in path:
+            file = tmp_path / path.removeprefix("/etc/systemd/system/")
+            file.parent.mkdir(exist_ok=True)
+            # It looks for the command in directories of its own.
+            file.write_text(text.replace("ExecStart=msfs ", "ExecStart=/bin/true "))
+    (tmp_path / "backup.service").write_text("[Service]\nExecStart=/bin/false\n")
+    (tmp_path / "alert@backup.service").symlink_to("alert@.service")
+    done = subprocess.run(
+        ["systemd-analyze", "verify", "--man=no", "./backup.service", "./alert@backup.service"],
+        cwd=tmp_path,
+        env={**os.environ, "SYSTEMD_UNIT_PATH": f"{tmp_path}:"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def jobs() -> list[str]:

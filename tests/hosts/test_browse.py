@@ -42,6 +42,9 @@ def test_hosts_and_what_they_offer(tmp_path: Path) -> None:
                 assert head.split() == ["DOMAIN", "HOST", "ADDRESS", "HEARD", "COMMENT", "OFFERS"]
                 assert rows[1].endswith("4 TB     backup\\x1b[2J BROWSE")
                 assert rows[0].split()[1] == "ada"
+                for word, completed in (("anna@b", "anna@bob"), ("co", "corp"), ("cy", "cyd")):
+                    assert msfs(ada, "complete", "hosts", "--", word).stdout == f"{completed}\n"
+                assert ada.status()["domains"] == "corp"
             finally:
                 process.terminate()
                 process.wait(TIMEOUT)

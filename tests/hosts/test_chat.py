@@ -54,7 +54,7 @@ def test_four_on_three_hosts(mounts: list[Mount], tmp_path: Path) -> None:
         for terminal in screens.values():
             terminal.shows("pipe@cyd has left")
         for nick, terminal in screens.items():
-            screen = terminal.screen()
+            screen = terminal.screen
             assert screen.count("anna@ada: hello") == 1
             assert screen.replace("\n", "").count("wide") == 100
             assert screen.count("pipe@cyd: the end") == 1

@@ -38,6 +38,12 @@ def test_from_join_to_leave() -> None:
     assert here.members == []
 
 
+def test_nobody_is_called_like_who_looks() -> None:
+    here = Room("anna@ada")
+    assert here.take(ADA, line("join"), 0, is_private=False).shown == ["anna@ada#2 has joined"]
+    assert here.named("anna@ada") == []
+
+
 def test_nobody_poses_as_another_or_speaks_in_private_to_all() -> None:
     here = Room()
     here.take(ADA, line("join"), 0, is_private=False)

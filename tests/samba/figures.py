@@ -1,9 +1,10 @@
-"""Rates and latencies to and from nmbd: `python -m tests.samba.figures` prints them. No test.
+"""Rates and latencies to and from nmbd, as lines of JSON, for `scripts/bench netbios`. No test.
 
 Both ends are on this machine, in namespaces, with whatever else runs here.
 """
 
 import contextlib
+import json
 import os
 import statistics
 import tempfile
@@ -30,8 +31,8 @@ def wait_for(fd: int) -> None:
             return
 
 
-def latency(client: int, data: bytes, fd: int) -> str:
-    """The time from a write to the end of the read of what came of it."""
+def latency(client: int, data: bytes, fd: int) -> dict[str, float]:
+    """Milliseconds from a write to the end of the read of what came of it."""
     times = []
     for _ in range(ROUNDS):
         start = time.perf_counter()
@@ -41,11 +42,11 @@ def latency(client: int, data: bytes, fd: int) -> str:
         time.sleep(0.002)
     times.sort()
     median, late = statistics.median(times), times[int(len(times) * 0.99)]
-    return f"median {median * 1e3:.2f} ms, 99 % below {late * 1e3:.2f} ms"
+    return {"median ms": median * 1e3, "99 % ms": late * 1e3}
 
 
-def rate(client: int, fd: int, pace: float) -> str:
-    """How much of what is written at a pace arrives."""
+def rate(client: int, fd: int, pace: float) -> dict[str, float]:
+    """How much of what is written at a pace a second arrives."""
     start = time.perf_counter()
     came = 0
     for number in range(BURST):
@@ -58,7 +59,11 @@ def rate(client: int, fd: int, pace: float) -> str:
     seconds = time.perf_counter() - start
     time.sleep(0.5)
     came += len(read_all(fd))
-    return f"{came} of {BURST} came, written at {BURST / seconds:.0f} a second"
+    return {"written a second": BURST / seconds, "lost": BURST - came}
+
+
+def tell(way: str, figures: dict[str, float]) -> None:
+    print(json.dumps({"way": way, **figures}), flush=True)
 
 
 def measure(ours: Mount, neighbour: Mount, other: Mount) -> None:
@@ -83,14 +88,13 @@ def measure(ours: Mount, neighbour: Mount, other: Mount) -> None:
             stack.callback(os.close, client)
             os.write(client, b"x")  # the first one waits for the look-up of the name
             wait_for(reader)
-            print(f"{what}: {latency(client, b'x', reader)}")
+            tell(what, latency(client, b"x", reader))
             for pace in (1_000, 5_000, 100_000):
-                print(f"{what}: {rate(client, reader, pace)}")
+                tell(what, rate(client, reader, pace))
         query = browser.primary_query("PYHOST", "MSFS\\REPLY")
         client = os.open(ours / "@NMBHOST/NET\\NETLOGON", os.O_WRONLY)
         stack.callback(os.close, client)
-        told = latency(client, query, back)
-        print(f"question to nmbd, and its answer in a slot of ours: {told}")
+        tell("question to nmbd, and its answer in a slot", latency(client, query, back))
 
 
 def wait_for_link(mount: Mount, name: str) -> None:

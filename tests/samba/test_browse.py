@@ -2,9 +2,8 @@
 
 import contextlib
 import json
-import os
+import re
 import subprocess
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,10 +11,10 @@ import pytest
 from tests.conftest import Mount
 from tests.samba.conftest import OWN, Net, link, take_until
 from tests.support import browser
-from tests.support.command import MSFS, TIMEOUT, msfs, refusal, serves
+from tests.support.command import TIMEOUT, msfs, refusal, serving
 from tests.support.network import served, write
 from tests.support.processes import wait_until
-from tests.support.samba import MASTER_TIMEOUT, WORKGROUP
+from tests.support.samba import MASTER_TIMEOUT, WORKGROUP, nmblookup, smbd
 
 
 def wait_for_master(net: Net) -> None:
@@ -23,23 +22,11 @@ def wait_for_master(net: Net) -> None:
     wait_until(lambda: "is now a local master browser" in net.nmbd.log, MASTER_TIMEOUT)
 
 
-@contextlib.contextmanager
-def browsing(mount: Mount, *arguments: str) -> Iterator["subprocess.Popen[str]"]:
+def browsing(
+    mount: Mount, *arguments: str
+) -> contextlib.AbstractContextManager["subprocess.Popen[str]"]:
     """`msfs browse` at work. Killed at the end."""
-    process = subprocess.Popen(
-        [*MSFS, "browse", *arguments],
-        env={**os.environ, "MSFS_MOUNT": str(mount.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        try:
-            slots = ("BROWSE",)
-            wait_until(lambda: process.poll() is not None or serves(mount, process.pid, slots))
-            yield process
-        finally:
-            process.kill()
+    return serving(mount, ("BROWSE",), "browse", *arguments, text=True)
 
 
 def events_of(process: "subprocess.Popen[str]", *names: str) -> list[dict[str, Any]]:
@@ -68,6 +55,28 @@ def test_each_shows_the_other(net: Net, mount: Mount) -> None:
         write(mount, f"@{WORKGROUP}#1d/BROWSE", browser.host_announcement("A\x1b[2JB", "x\ny"))
         [forged] = events_of(process, "A\x1b[2JB")
         assert forged["comment"] == "x\ny"
+
+
+def test_smbclient_shows_this_host_with_its_comment(net: Net, mount: Mount) -> None:
+    """It asks smbd, which has the list from the master browser: nmbd, to whom we announce us."""
+    wait_for_master(net)
+    with smbd(net.nmbd), browsing(mount, "--comment", "mailslots here"):
+        wait_until(lambda: '"mailslots here"' in net.nmbd.browse_list(), 40)
+        conf = net.third.directory / "client.conf"
+        conf.write_text("[global]\n    client min protocol = NT1\n")
+        listed = subprocess.run(
+            [
+                *(*net.third.inside, "smbclient", "-L", "NMBHOST"),
+                *("-I", net.samba.address, "-U%", "-s", str(conf)),
+            ],
+            capture_output=True,
+            text=True,
+            timeout=TIMEOUT,
+            check=True,
+        ).stdout
+        assert re.search(r"^\s+PYHOST\s+mailslots here$", listed, re.M), listed
+        # What a host has, by its own word: an adapter status.
+        assert re.search(r"PYHOST +<00>.*<ACTIVE>", nmblookup(net.third, "-A", net.ours.address))
 
 
 @pytest.mark.timeout(120)

@@ -14,6 +14,7 @@ from tests.conftest import Mount
 from tests.support.command import MSFS, TIMEOUT
 from tests.support.network import Host, Lan
 from tests.support.processes import is_root, wait_until
+from tests.support.samba import listens
 
 pytestmark = [
     pytest.mark.skipif(not is_root(), reason="needs network namespaces"),
@@ -63,14 +64,6 @@ def hosts(tmp_path: Path) -> Iterator[list[Host]]:
         yield [lan.add(name) for name in ("ada", "bob")]
     finally:
         lan.close()
-
-
-def listens(host: Host) -> bool:
-    """Whether somebody listens on TCP port 139 of a host."""
-    command = [*host.inside, "cat", "/proc/net/tcp", "/proc/net/tcp6"]
-    table = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
-    addresses = [line.split()[1] for line in table.splitlines()]
-    return any(address.endswith(":008B") for address in addresses)
 
 
 @contextlib.contextmanager

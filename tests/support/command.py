@@ -5,7 +5,8 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from typing import Any
+from subprocess import DEVNULL
+from typing import IO, Any
 
 from tests.conftest import Mount
 from tests.support.processes import wait_until
@@ -38,14 +39,27 @@ def refusal(result: Result) -> str:
     return result.stderr.removesuffix("\n")
 
 
-@contextlib.contextmanager
 def listening(
     mount: Mount, *arguments: object, slots: tuple[str, ...] = ("a",), **named: Any
-) -> Iterator["subprocess.Popen[bytes]"]:
+) -> contextlib.AbstractContextManager["subprocess.Popen[bytes]"]:
     """`msfs listen` at work on `slots`, with what else it is told. Killed at the end."""
-    environment = {**os.environ, "MSFS_MOUNT": str(mount.path)}
+    return serving(mount, slots, "listen", *slots, *arguments, **named)
+
+
+@contextlib.contextmanager
+def serving(
+    mount: Mount, slots: tuple[str, ...], *words: object, **named: Any
+) -> Iterator["subprocess.Popen[Any]"]:
+    """An `msfs` command that serves slots, at work. Killed at the end.
+
+    Args:
+        slots: those that it serves.
+        words: its name, and what else it is told.
+        named: for Popen.
+    """
+    environment = {**os.environ, "MSFS_MOUNT": str(mount.path), **named.pop("env", {})}
     process = subprocess.Popen(
-        [*MSFS, "listen", *slots, *map(str, arguments)],
+        [*MSFS, *map(str, words)],
         env=environment,
         **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **named},
     )
@@ -55,6 +69,13 @@ def listening(
             yield process
         finally:
             process.kill()
+
+
+def in_background(mount: Mount, *words: object, stdout: int | IO[bytes] = DEVNULL) -> None:
+    """Run an `msfs` command with -b: it has no pipe, which what goes on would keep open."""
+    environment = {**os.environ, "MSFS_MOUNT": str(mount.path)}
+    command = [*MSFS, *map(str, words), "-b"]
+    subprocess.run(command, env=environment, stdout=stdout, check=True, timeout=TIMEOUT)
 
 
 def serves(mount: Mount, pid: int, slots: tuple[str, ...]) -> bool:

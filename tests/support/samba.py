@@ -109,6 +109,36 @@ def nmbd(host: Host, name: str, more: str = "", *, again: str = "") -> Iterator[
         yield server
 
 
+@contextlib.contextmanager
+def smbd(server: Nmbd) -> Iterator[None]:
+    """Run an smbd beside that nmbd, from when it listens: it shows the nmbd's list of hosts."""
+    conf = server.directory / "smbd.conf"
+    conf.write_text(
+        f"[global]\n    include = {server.directory / 'smb.conf'}\n"
+        "    server min protocol = NT1\n    smb ports = 139\n"
+        "    map to guest = bad user\n    guest account = root\n"
+    )
+    command = [*server.host.inside, "smbd", "-F", "--no-process-group", "-s", str(conf)]
+    with (
+        (server.directory / "smbd.output").open("wb") as output,
+        # It ends its whole process group with itself.
+        subprocess.Popen(command, stdout=output, stderr=output, start_new_session=True) as process,
+    ):
+        try:
+            wait_until(lambda: listens(server.host), timeout=30)
+            yield
+        finally:
+            process.terminate()
+
+
+def listens(host: Host) -> bool:
+    """Whether somebody listens on TCP port 139 of a host."""
+    command = [*host.inside, "cat", "/proc/net/tcp", "/proc/net/tcp6"]
+    table = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+    addresses = [line.split()[1] for line in table.splitlines()[1:]]
+    return any(address.endswith(":008B") for address in addresses)
+
+
 def nmblookup(host: Host, *arguments: str) -> str:
     """What nmblookup(1) says on that host."""
     conf = host.directory / "nmblookup.conf"

@@ -1,5 +1,6 @@
 """A terminal that a test types into and looks at: tmux, with a server of its own."""
 
+import contextlib
 import os
 import shlex
 import subprocess
@@ -11,11 +12,15 @@ from tests.support.processes import wait_until
 
 
 class Terminal:
-    """One screen of 100 columns and 24 lines."""
+    """One screen with a shell in it, in a server of its own."""
 
-    def __init__(self, directory: Path, name: str = "terminal") -> None:
+    def __init__(
+        self, directory: Path, name: str = "terminal", *, columns: int = 100, lines: int = 24
+    ) -> None:
         self._socket = directory / f"{name}.tmux"
-        self._tmux("-f", "/dev/null", "new-session", "-d", "-x", "100", "-y", "24", "sh")
+        size = ("-x", str(columns), "-y", str(lines))
+        self.tmux("-f", "/dev/null", "new-session", "-d", *size, "PS1='> ' exec sh")
+        self.shows(">")
 
     def __enter__(self) -> Self:
         return self
@@ -26,7 +31,8 @@ class Terminal:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._tmux("kill-server")
+        with contextlib.suppress(subprocess.CalledProcessError):  # its shell may have ended
+            self.tmux("kill-server")
 
     def run(self, *command: str) -> None:
         """Have a shell there run a command, and say its exit code."""
@@ -34,28 +40,33 @@ class Terminal:
         self.press("Enter")
 
     def type(self, text: str) -> None:
-        self._tmux("send-keys", "-l", text)
+        self.tmux("send-keys", "-l", text)
 
-    def press(self, key: str) -> None:
-        """Press a key by tmux's name: Enter, C-c, Up."""
-        self._tmux("send-keys", key)
+    def press(self, *keys: str) -> None:
+        """Press keys by tmux's names, Enter, C-c, Up; what is no name is typed."""
+        self.tmux("send-keys", *keys)
 
+    def resize(self, columns: int, lines: int) -> None:
+        self.tmux("resize-window", "-x", str(columns), "-y", str(lines))
+
+    @property
     def screen(self) -> str:
         """What is on the screen."""
-        return self._tmux("capture-pane", "-p")
+        return self.tmux("capture-pane", "-p")
 
-    def shows(self, text: str) -> None:
-        """Wait until the screen shows a text."""
+    def shows(self, *texts: str) -> None:
+        """Wait until the screen shows all these texts."""
         try:
-            wait_until(lambda: text in self.screen())
+            wait_until(lambda: all(text in self.screen for text in texts))
         except AssertionError:
-            raise AssertionError(f"{text!r} is not on the screen:\n{self.screen()}") from None
+            raise AssertionError(f"{texts} are not on the screen:\n{self.screen}") from None
 
     def ends(self, code: int) -> None:
         """Wait until the command has ended, with that exit code."""
         self.shows(f"exit={code}")
 
-    def _tmux(self, *words: str) -> str:
+    def tmux(self, *words: str) -> str:
+        """What tmux prints when it is told so."""
         return subprocess.run(
             ["tmux", "-S", str(self._socket), *words],
             env={**os.environ, "LC_ALL": "C.UTF-8", "TERM": "xterm-256color"},
