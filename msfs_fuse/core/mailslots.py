@@ -6,16 +6,17 @@ A *slot* is a name with two queues, of messages and of reads that wait. Whoever 
 *handle*. One handle at most may read: the *server*. All others are *clients*, and write.
 
                      enqueue (a client writes)
-                        |
+                        |  _match: if a read waits
                         v
-       add_reader --> _match --> answers        (the same for whichever comes second)
+       add_reader --> _take  --> answers        (the same for whichever comes second)
        (the server reads)
 
 - **Nothing waits here.** A read that finds no message is a token in `slot.waiting`. What is asked
   of this class returns at once, with the `Answer`s that it made possible: for this read, or for
   others. Whoever calls sends them, and tells those who poll: see `fuse/replies`.
-- **`_match` alone brings the queues together**, first come, first served. So between two calls
-  at most one of a slot's queues holds anything, and a message goes to one read.
+- **`_take` alone gives messages to reads**, first come, first served: to those that wait when a
+  message comes (`_match`), or to one that finds a message, and then never waits. So between two
+  calls at most one of a slot's queues holds anything, and a message goes to one read.
 - **A read that has left gets nothing.** `cancel_reader` (a signal came), `expire` (its time is
   over) and `close_handle` take it out of the queue, and out of `_reads` with it.
 - **A slot lives as long as it has a handle.** `create` makes both in one step, `close_handle` of
@@ -370,13 +371,14 @@ class Mailslots:
         slot = handle.slot
         if slot.server is not handle:
             raise SlotError(errno.EBADF)
+        if slot.messages:  # so no other read waits
+            return [self._take(slot, token, size, now)]
+        self._check_waiting(handle, wait)
         deadline = None
-        if not slot.messages:
-            self._check_waiting(handle, wait)
-            if slot.read_timeout is not None:
-                deadline = monotonic + slot.read_timeout * _NANOSECONDS_PER_MILLISECOND
+        if slot.read_timeout is not None:
+            deadline = monotonic + slot.read_timeout * _NANOSECONDS_PER_MILLISECOND
         self._reads.add(token, slot, size, deadline, handle.held)
-        return self._match(slot, now) if slot.messages else []
+        return []
 
     def cancel_reader(self, token: Hashable) -> bool:
         """Take an interrupted read out of the queue. False if it does not wait any more."""
@@ -414,25 +416,28 @@ class Mailslots:
         while slot.waiting and slot.messages:
             token, size = next(iter(slot.waiting.items()))
             self._reads.remove(token)
-            data, sender, sent_at, held = slot.messages[0]
-            end = slot.offset + size
-            rest = len(data) - end
-            if rest > 0 and slot.short_read_fails:
-                answers.append(Answer(token, None, errno.EMSGSIZE))
-                continue
-            whole = rest <= 0 and not slot.offset
-            answers.append(Answer(token, data if whole else data[slot.offset : end]))
-            slot.atime = now
-            slot.last_sender, slot.last_sent_at = sender, sent_at
-            if rest > 0:
-                slot.offset = end
-                continue
-            del slot.messages[0]
-            slot.offset = 0
-            slot.size -= len(data)
-            self._release(held, len(data))
-            self.counts.messages_read += 1
+            answers.append(self._take(slot, token, size, now))
         return answers
+
+    def _take(self, slot: Slot, token: Hashable, size: int, now: int) -> Answer:
+        """Answer a read with the oldest message, or with what fits of it. There is one."""
+        data, sender, sent_at, held = slot.messages[0]
+        offset = slot.offset
+        end = offset + size
+        rest = len(data) - end
+        if rest > 0 and slot.short_read_fails:
+            return Answer(token, None, errno.EMSGSIZE)
+        slot.atime = now
+        slot.last_sender, slot.last_sent_at = sender, sent_at
+        if rest > 0:
+            slot.offset = end
+            return Answer(token, data[offset:end])
+        del slot.messages[0]
+        slot.offset = 0
+        slot.size -= len(data)
+        self._release(held, len(data))
+        self.counts.messages_read += 1
+        return Answer(token, data[offset:] if offset else data)
 
     def _check_waiting(self, handle: Handle, wait: bool) -> None:
         slot, held = handle.slot, handle.held

@@ -8,6 +8,7 @@
 #define FUSE_USE_VERSION 314
 #include <fuse_lowlevel.h>
 #include <linux/fuse.h>
+#include <stdint.h>
 
 #define EXPORTED(name) __asm__(name) __attribute__((visibility("default")))
 
@@ -35,6 +36,14 @@ int hook_receive_buf(struct fuse_session *session, struct fuse_buf *buffer)
 
 PyObject *serve(PyObject *module, PyObject *args);
 int add_outcomes(PyObject *module);
+
+/* _caller.c */
+
+/* Whether a write is all that its thread is writing. False if that has to be looked at further. */
+int is_surely_whole(uint32_t tid, size_t size);
+
+PyObject *set_pieces(PyObject *module, PyObject *args);
+PyObject *system_call(PyObject *module, PyObject *number);
 
 /* _notify.c */
 

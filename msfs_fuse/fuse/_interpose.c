@@ -211,8 +211,12 @@ static PyObject *libfuse_version(PyObject *module, PyObject *unused)
 }
 
 static PyMethodDef methods[] = {
-    {"set_handlers", set_handlers, METH_VARARGS, 
+    {"set_handlers", set_handlers, METH_VARARGS,
      "Who is asked for reads and writes, and told of interrupts."},
+    {"set_pieces", set_pieces, METH_VARARGS,
+     "How many bytes the smallest piece of a split write has, and which calls write one buffer."},
+    {"system_call", system_call, METH_O,
+     "The line of /proc/TID/syscall; empty if it cannot be seen."},
     {"serve", serve, METH_VARARGS,
      "Answer reads and writes, until there is a request for pyfuse3, or others have their turn."},
     {"tell", tell, METH_O, "Write each of the notifications in a buffer to the kernel."},

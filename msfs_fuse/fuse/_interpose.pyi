@@ -7,11 +7,13 @@ class Request:
 
 def set_handlers(
     on_read: Callable[[Request, int, int, int, int, bool], bytes | None],
-    on_write: Callable[[int, bytes, int], int],
+    on_write: Callable[[int, bytes, int | None], int],
     on_interrupt: Callable[[Request], None],
     debug: bool,
     /,
 ) -> None: ...
+def set_pieces(smallest: int, plain_writes: bytes, /) -> None: ...
+def system_call(tid: int, /) -> bytes: ...
 
 REQUEST: int
 TURN: int

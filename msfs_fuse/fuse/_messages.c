@@ -24,7 +24,7 @@
 #include <unistd.h>
 
 static PyObject *read_handler;      /* (Request, fh, offset, size, flags, cached) -> bytes | None */
-static PyObject *write_handler;     /* (fh, data, tid) -> errno, 0 for done */
+static PyObject *write_handler;     /* (fh, data, tid | None) -> errno, 0 for done */
 static PyObject *interrupt_handler; /* (Request) -> None */
 static int debug;                   /* print them, as libfuse does the others */
 static PyObject *waiting;           /* number of a request: address of its Request, which leaves
@@ -211,11 +211,13 @@ static void read_message(const struct fuse_in_header *header, const struct fuse_
 static void write_message(const struct fuse_in_header *header, const struct fuse_write_in *in)
 {
     /* The offset means nothing: io_uring and RWF_APPEND send one. Pieces of a split write are told
-     * by their size and the caller's system call. */
+     * by their size and the caller's system call; where that needs a further look, Python has the
+     * number of the thread. */
+    int whole = is_surely_whole(header->pid, in->size);
     PyObject *arguments[] = {NULL, /* the callee's */
                              PyLong_FromUnsignedLongLong(in->fh),
                              PyBytes_FromStringAndSize((const char *)(in + 1), in->size),
-                             PyLong_FromUnsignedLong(header->pid)};
+                             whole ? Py_NewRef(Py_None) : PyLong_FromUnsignedLong(header->pid)};
     PyObject *result = call(write_handler, arguments + 1, 3);
     long code = result ? PyLong_AsLong(result) : -1;
 

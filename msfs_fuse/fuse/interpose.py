@@ -16,6 +16,8 @@ finally:
 Request = _interpose.Request
 set_handlers = _interpose.set_handlers
 libfuse_version = _interpose.libfuse_version
+set_pieces = _interpose.set_pieces
+system_call = _interpose.system_call
 serve = _interpose.serve
 tell = _interpose.tell
 REQUEST, TURN, EMPTY = _interpose.REQUEST, _interpose.TURN, _interpose.EMPTY

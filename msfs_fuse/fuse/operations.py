@@ -76,6 +76,7 @@ class Operations(pyfuse3.Operations):
         self._listings = Listings(self._inodes, mail.shares, self._extra_entries)
         self._handle_numbers = itertools.count(1)
         self._max_pages = procfs.pages_per_request()
+        procfs.expect_pieces(self._max_pages)
 
     def use_limits(self, limits: Limits, *, strict: bool) -> None:
         """Take what can change while mounted.
@@ -364,15 +365,14 @@ class Operations(pyfuse3.Operations):
             request.error(errno.EIO)
         return None
 
-    def on_write(self, fh: int, data: bytes, tid: int) -> int:
+    def on_write(self, fh: int, data: bytes, tid: int | None) -> int:
         """Answer FUSE_WRITE: 0 when all of it is taken, or an error code.
 
         Args:
-            tid: the thread that writes.
+            tid: the thread that writes; None if what it writes is known to be whole.
         """
         try:
-            size = len(data)
-            if size >= self._max_pages and not procfs.is_whole_write(tid, size, self._max_pages):
+            if tid is not None and not procfs.is_whole_write(tid, len(data), self._max_pages):
                 raise SlotError(errno.EMSGSIZE)
             self._files[fh].write(data)
         except SlotError as error:

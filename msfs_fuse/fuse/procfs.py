@@ -1,9 +1,10 @@
 """What FUSE does not tell about the caller, from /proc. All answers are best effort."""
 
-import errno
 import os
 import re
 import time
+
+from msfs_fuse.fuse import interpose
 
 # Numbers of system calls. Those of i386 are among those of x86_64, since no number that writes in
 # one of them writes in the other.
@@ -39,8 +40,6 @@ _RUNNING = [b"running"]
 _PATIENCE, _MOST_PATIENCE, _PATIENCE_BACK = 0.01, 0.03, 0.01
 _PAUSE = 20e-6
 
-_LINE_LENGTH = 256
-_KEPT_OPEN = 64
 _PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 MAX_PAGES = 256  # what libfuse asks for: a write of 1 MiB
 
@@ -88,10 +87,6 @@ def process_of(tid: int) -> int:
 class SystemCalls:
     """The system calls that threads wait in, from /proc/TID/syscall.
 
-    The files of the threads that asked last are kept open, since looking at an open one costs a
-    third of opening it, and this is in the way of every long write. A file stays with its thread:
-    it does not show another one that gets the same number later.
-
     A thread that asks us sleeps until it has the answer, but it may be preempted just before. Then
     it is looked at again after a pause: a moment later it sleeps, if it gets the processor. All
     such pauses together are bounded, so that nobody can hold up the daemon by not sleeping.
@@ -102,7 +97,6 @@ class SystemCalls:
 
     def __init__(self) -> None:
         self.waited = 0.0
-        self._files: dict[int, int] = {}
         self._patience = _MOST_PATIENCE
         self._counted = time.monotonic()
 
@@ -132,36 +126,7 @@ class SystemCalls:
         return call
 
     def _look(self, tid: int) -> list[bytes]:
-        """What is shown of a thread now; [] if nothing is.
-
-        Raises:
-            PermissionError: the kernel lets us not look at that process.
-        """
-        for _ in range(2):
-            fd = self._files.get(tid)
-            try:
-                if fd is None:
-                    fd = self._open(tid)
-                return os.pread(fd, _LINE_LENGTH, 0).split()
-            except PermissionError:
-                raise
-            except OSError as error:
-                if error.errno in (errno.EMFILE, errno.ENFILE) and self._files:
-                    self._close(next(iter(self._files)))
-                elif tid in self._files:  # of a thread that was, perhaps
-                    self._close(tid)
-                else:
-                    break
-        return []
-
-    def _open(self, tid: int) -> int:
-        if len(self._files) >= _KEPT_OPEN:
-            self._close(next(iter(self._files)))
-        fd = self._files[tid] = os.open(f"/proc/{tid}/syscall", os.O_RDONLY)
-        return fd
-
-    def _close(self, tid: int) -> None:
-        os.close(self._files.pop(tid))
+        return interpose.system_call(tid).split()
 
 
 _system_calls = SystemCalls()
@@ -174,6 +139,15 @@ def is_making_directory(tid: int) -> bool:
     except PermissionError:
         return False
     return bool(call) and call[0] in _MKDIR.get(_MACHINE, ())
+
+
+def expect_pieces(max_pages: int) -> None:
+    """Have the extension find out by itself that a plain write(2) is whole.
+
+    What is so short that it is no piece, or is all that write(2) was given, comes to `on_write`
+    without the number of its thread. The rest is asked for by `is_whole_write`.
+    """
+    interpose.set_pieces(max_pages, bytes(map(int, _ONE_BUFFER.get(_MACHINE, ()))))
 
 
 def is_whole_write(tid: int, size: int, max_pages: int) -> bool:

@@ -1,10 +1,12 @@
 """What /proc tells of a thread that asks, also before it has gone to sleep."""
 
 import contextlib
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 
+from msfs_fuse.fuse import interpose
 from msfs_fuse.fuse.procfs import SystemCalls
 
 # Busy for so many seconds, then in read(2).
@@ -46,3 +48,29 @@ def test_a_thread_that_goes_on_running_costs_little() -> None:
         for _ in range(200):
             assert calls.of(pid) == [b"running"]
     assert calls.waited < 0.1
+
+
+def test_nothing_is_seen_of_a_thread_that_has_ended() -> None:
+    """Its file is still open, and shows no other thread. Nor is there a thread 0."""
+    calls = SystemCalls()
+    with busy(0) as pid:
+        while calls.of(pid) == [b"running"]:
+            pass
+        assert interpose.system_call(pid)
+    assert interpose.system_call(pid) == interpose.system_call(0) == b""
+
+
+def test_as_many_threads_as_there_are_can_be_looked_at() -> None:
+    """Of those that share a place in the table each is seen, and few files stay open."""
+    with contextlib.ExitStack() as stack:
+        command = ["sleep", "60"]
+        sleepers = [stack.enter_context(subprocess.Popen(command)) for _ in range(80)]
+        for process in sleepers:
+            stack.callback(process.kill)
+        calls = SystemCalls()
+        for _ in range(2):
+            for process in sleepers:
+                while (call := calls.of(process.pid)) == [b"running"]:
+                    pass
+                assert len(call) > 6, call
+        assert len(os.listdir("/proc/self/fd")) < 64 + 40
