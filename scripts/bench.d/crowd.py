@@ -1,6 +1,6 @@
 """What the section `scale` measures with: hosts without mounts, and a broker between them.
 
-crowd.py host FIRST COUNT URL KEYRING   so many hosts in one process; talks in lines of JSON
+crowd.py host FIRST COUNT URL KEYRING PRESENCE   hosts in one process; talks in lines of JSON
 
 It says `{"joined": seconds}` for each host, and `{"met": …}` when each of its hosts knows all
 TOTAL (a line on stdin). After the line `count` it prints what it has used since it was told
@@ -25,6 +25,7 @@ from msfs_fuse.net.router import DomainRouter
 from msfs_fuse.net.trust.identity import load_identity
 
 DOMAIN = "bench"
+PATIENCE = 600.0  # seconds for all to know all
 SENDER = Sender("", 0, 0)
 
 
@@ -40,7 +41,7 @@ def memory() -> int:
 class Crowd:
     """Hosts of one process."""
 
-    def __init__(self, first: int, count: int, url: str, domain: str) -> None:
+    def __init__(self, first: int, count: int, url: str, domain: str, presence: str) -> None:
         broker = BrokerSettings(url=url, keepalive=60.0, connect_timeout=30.0)
         self._empty = memory()
         self.routers = []
@@ -48,7 +49,9 @@ class Crowd:
             name = f"host{number}"
             transport = MqttTransport(DOMAIN, name, broker, Login(None, None, None))
             identity = load_identity(f"{domain}/{name}.member", None, time.time())
-            self.routers.append(DomainRouter([Member(identity, [transport])]))
+            self.routers.append(
+                DomainRouter([Member(identity, [transport], says_hello=presence == "all")])
+            )
         self._got: dict[bytes, int] = {}
         self._receivers = count - (first == 0)  # a domain's message does not come back
 
@@ -78,10 +81,12 @@ class Crowd:
         async for line in lines:
             match line.split():
                 case ["meet", total]:
-                    with trio.fail_after(60):
+                    with trio.fail_after(PATIENCE):
                         while any(len(router.names()) < int(total) for router in self.routers):
                             await trio.sleep(0.02)
                     say(met=time.monotonic_ns())
+                case ["reach", host]:
+                    say(reached=await self._reach(host))
                 case ["reset"]:
                     used, received = time.process_time(), self._received()
                 case ["count"]:
@@ -97,6 +102,18 @@ class Crowd:
                     say(sent=time.monotonic_ns())
                     route.send(("bench",), number.encode(), SENDER, time.time_ns())
 
+    async def _reach(self, host: str) -> float:
+        """Seconds until a host that may not have been heard of can be written to."""
+        start = time.monotonic()
+        router = self.routers[0]
+        route = router.route(host)  # looked for, if it was not heard
+        assert route is not None
+        route.send(("bench",), b"0", SENDER, time.time_ns())
+        with trio.fail_after(PATIENCE):
+            while not any(heard.host == host for heard in router.heard()):
+                await trio.sleep(0.001)
+        return time.monotonic() - start
+
     def _received(self) -> int:
         return sum(
             metric.value
@@ -108,8 +125,8 @@ class Crowd:
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["host", first, count, url, domain]:
-            trio.run(Crowd(int(first), int(count), url, domain).run)
+        case ["host", first, count, url, domain, presence]:
+            trio.run(Crowd(int(first), int(count), url, domain, presence).run)
         case _:
             sys.exit(__doc__)
 

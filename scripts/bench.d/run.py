@@ -82,7 +82,7 @@ def run(args: argparse.Namespace) -> int:
         growth = Growth(lab, rivals, args.rounds, args.quick)
         network = Network(lab, rivals, args.rounds, args.quick)
         shared = Shared(lab, rivals, args.rounds, args.quick)
-        scale = Scale(lab, rivals, args.quick)
+        scale = Scale(lab, rivals, args.quick, args.hosts, args.presence)
         sections = {
             "core": shared.core,
             "write": duel.write,

@@ -11,7 +11,7 @@ import re
 from dataclasses import dataclass, field
 
 from cryptography import x509
-from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.exceptions import InternalError, InvalidSignature, UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
@@ -34,6 +34,7 @@ NOT_READABLE = (
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
+    InternalError,  # by a key of another algorithm that has the length of an Ed25519 one
     x509.InvalidVersion,
     x509.ExtensionNotFound,
     x509.DuplicateExtension,
@@ -103,7 +104,7 @@ class Authority:
             raise Refused(Reason.CARD_MALFORMED)
         try:
             certificate.verify_directly_issued_by(self.certificate)
-        except (ValueError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        except (*NOT_READABLE, InvalidSignature):
             raise Refused(Reason.CARD_FOREIGN) from None
         return Certificate(der, host, certificate.serial_number, expires, public)
 
@@ -209,7 +210,7 @@ def _split(text: str) -> tuple[ed25519.Ed25519PrivateKey, x509.Certificate, x509
         raise ValueError(f"{len(keys)} private keys are in it, not one")
     try:
         private = load_pem_private_key(keys[0].encode(), password=None)
-    except (ValueError, TypeError, UnsupportedAlgorithm):
+    except NOT_READABLE:
         raise ValueError("its private key cannot be read (a key with a password cannot)") from None
     if not isinstance(private, ed25519.Ed25519PrivateKey):
         raise ValueError("its private key is not Ed25519")

@@ -220,9 +220,17 @@ def cut_key(path: Path) -> None:
     path.write_text(text[: at + 20] + text[at + 24 :])
 
 
+def another_algorithm(path: Path) -> None:
+    """Ed448, by its name, with a key of Ed25519: OpenSSL fails inside."""
+    text = path.read_text()
+    assert "MC4CAQAwBQYDK2VwBCIE" in text
+    path.write_text(text.replace("MC4CAQAwBQYDK2VwBCIE", "MC4CAQAwBQYDK2VxBCIE"))
+
+
 @pytest.mark.parametrize(
     ("change", "says"),
     [
+        (another_algorithm, "private key cannot be read"),
         (break_mode, "group or others may use it"),
         (without("PRIVATE KEY"), "0 private keys"),
         (without("CERTIFICATE"), "certificate of its private key is not in it"),
