@@ -258,6 +258,7 @@ def test_a_lazy_umount_frees_everybody(mount: Mount) -> None:
         assert mount.daemon.wait(5) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_closed_handles_leave_no_ghosts(mount: Mount) -> None:
     """RELEASE comes after close(2) has returned, but before anything else is asked."""

@@ -26,6 +26,7 @@ def resident(mount: Mount) -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(240)
 def test_a_million_messages_leave_nothing(mount: Mount) -> None:
     run(MESSAGES, mount / "slot", 50_000)
