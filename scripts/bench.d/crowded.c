@@ -8,7 +8,12 @@
  *                                             line on stdin
  *     crowded flood DIR                       writes and reads a slot of its own for ever
  *     crowded list DIR                        opens and closes the directory for ever
- *     crowded fill DIR COUNT                  holds so many slots open, and says when it does
+ *     crowded long DIR                        lists it with the attributes of all for ever
+ *     crowded fill DIR COUNT                  holds so many slots open
+ *     crowded wait DIR COUNT                  has so many reads of a slot wait
+ *     crowded bytes DIR                       fills slots of its own until it is refused
+ *
+ * The last three say "ready" when it is so, and end with a line on stdin.
  *
  * "message" is the time for all, divided by the messages.
  */
@@ -16,18 +21,21 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <pthread.h>
 #include <signal.h>
+#include <stdbool.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "channel.h"
 #include "stats.h"
 
-enum { LARGEST = 65536, MOST = 64 };
+enum { LARGEST = 65536, MOST = 64, EACH = 15000, STACK = 65536 };
 
 static char message[LARGEST];
 
@@ -154,19 +162,88 @@ static void beside(const char *directory, size_t count)
     }
 }
 
-static void fill(const char *directory, unsigned count)
+/* Holds what it has until it is told to end. */
+static void ready(void)
 {
-    struct rlimit limit = {count + 100, count + 100};
     char line[16];
 
-    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
-        die("setrlimit");
-    for (unsigned i = 0; i < count; i++)
-        opened(directory, "full", i, O_RDWR | O_CREAT);
     printf("ready\n");
     fflush(stdout);
     if (!fgets(line, sizeof line, stdin))
         return;
+}
+
+/* Spread over processes, as one may not have that many descriptors. */
+static void fill(const char *directory, unsigned count)
+{
+    struct rlimit limit = {EACH + 100, EACH + 100};
+    int done[2];
+    char byte = 0;
+
+    if (setrlimit(RLIMIT_NOFILE, &limit) != 0)
+        die("setrlimit");
+    if (pipe(done) != 0)
+        die("pipe");
+    for (unsigned first = 0; first < count; first += EACH) {
+        if (forked() == 0) {
+            for (unsigned i = first; i < first + EACH && i < count; i++)
+                opened(directory, "full", i, O_RDWR | O_CREAT);
+            writes(done[1], 1, 1);
+            for (;;)
+                pause();
+        }
+        if (read(done[0], &byte, 1) != 1)
+            die("read");
+    }
+    ready();
+}
+
+static void *wait_for_one(void *slot)
+{
+    char byte;
+
+    if (read(*(int *)slot, &byte, 1) != 0)
+        die("read");
+    return NULL;
+}
+
+static void wait_in(const char *directory, unsigned count)
+{
+    int fd = opened(directory, "wait", 0, O_RDWR | O_CREAT);
+    pthread_attr_t attributes;
+    pthread_t thread;
+
+    pthread_attr_init(&attributes);
+    pthread_attr_setstacksize(&attributes, STACK);
+    for (unsigned i = 0; i < count; i++)
+        if (pthread_create(&thread, &attributes, wait_for_one, &fd) != 0)
+            die("pthread_create");
+    sleep(1); /* until the last has come to its read */
+    ready();
+}
+
+static void fill_bytes(const char *directory)
+{
+    for (unsigned i = 0; i < MOST; i++) {
+        int fd = opened(directory, "bytes", i, O_RDWR | O_CREAT);
+
+        while (write(fd, message, LARGEST) == LARGEST)
+            ;
+    }
+    ready();
+}
+
+static void list(const char *path, bool attributes)
+{
+    struct dirent *entry;
+    struct stat found;
+    DIR *directory = opendir(path);
+
+    if (!directory)
+        die(path);
+    while (attributes && (entry = readdir(directory)))
+        fstatat(dirfd(directory), entry->d_name, &found, AT_SYMLINK_NOFOLLOW);
+    closedir(directory);
 }
 
 int main(int argc, char **argv)
@@ -191,15 +268,17 @@ int main(int argc, char **argv)
             reads(fd, 1);
         }
     } else if (argc == 3 && !strcmp(argv[1], "list")) {
-        for (;;) {
-            DIR *directory = opendir(argv[2]);
-
-            if (!directory)
-                die(argv[2]);
-            closedir(directory);
-        }
+        for (;;)
+            list(argv[2], false);
+    } else if (argc == 3 && !strcmp(argv[1], "long")) {
+        for (;;)
+            list(argv[2], true);
     } else if (argc == 4 && !strcmp(argv[1], "fill")) {
         fill(argv[2], (unsigned)strtoul(argv[3], NULL, 10));
+    } else if (argc == 4 && !strcmp(argv[1], "wait")) {
+        wait_in(argv[2], (unsigned)strtoul(argv[3], NULL, 10));
+    } else if (argc == 3 && !strcmp(argv[1], "bytes")) {
+        fill_bytes(argv[2]);
     } else {
         fprintf(stderr, "usage: see the comment in crowded.c\n");
         return 2;

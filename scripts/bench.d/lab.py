@@ -132,6 +132,7 @@ class Lab:
 
     def __enter__(self) -> Self:
         self.tmp = Path(tempfile.mkdtemp(prefix="msfs-bench-"))
+        self.tmp.chmod(0o711)  # other users have to reach the mounts
         return self
 
     def __exit__(
