@@ -35,9 +35,9 @@ Nobody listens any more. `wait` is how long to wait for a server to come:
 
 Errors are OSError, as they come from the files, each with the path of the slot: FileNotFoundError
 where nobody listens, PermissionError for what another serves or owns, TimeoutError, EMSGSIZE for
-a message that is too long, ENOSPC for a slot that is full, EHOSTUNREACH for a host that nobody
-knows, ENOTCONN after the mount has gone. Names that make no sense are ValueError. Once there is a
-mount again, whoever served a slot makes it anew: `Mailslot(slot.name)`.
+a message that is too long, ENOSPC where a slot, the mount or your share of it is full, EHOSTUNREACH
+for a host that nobody knows, ENOTCONN after the mount has gone. Names that make no sense are
+ValueError. Once there is a mount again, whoever served a slot makes it anew: `Mailslot(slot.name)`.
 
 A third of this long module is documentation, which `help(msfs_fuse)` shows.
 """
@@ -78,7 +78,7 @@ MAY_COME = (errno.ENOENT, errno.EHOSTUNREACH)
 _REASONS = {
     errno.ENOENT: "nobody listens",
     errno.EHOSTUNREACH: "no such host or domain is known",
-    errno.ENOSPC: "the slot is full: its server has to read first",
+    errno.ENOSPC: "the slot is full, or the mount, or your share of it: servers have to read first",
 }
 
 

@@ -141,7 +141,7 @@ def ask(
                     f"{room} bytes"
                 ) from None
             proposal = f"msfs answer {quoted('/'.join(address.path))} TEXT"
-            raise explain(error, address, path, mount, proposal) from None
+            raise explain(error, address, path, mount, len(query), proposal) from None
         yield from messages([slot], mount, signals, deadline=deadline)
 
 

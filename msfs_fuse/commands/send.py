@@ -72,7 +72,7 @@ def send(
             raise CommandError(
                 f"{path} takes up to {limit} bytes, the message has {len(message)}: split it"
             ) from None
-        raise explain(error, address, path, mount, proposal) from None
+        raise explain(error, address, path, mount, len(message), proposal) from None
 
 
 def _read_stdin() -> bytes:
@@ -100,11 +100,17 @@ def _size_limit(address: Address, mount: str) -> str:
 
 
 def explain(
-    error: OSError, address: Address, path: str, mount: str, proposal: str | None = None
+    error: OSError,
+    address: Address,
+    path: str,
+    mount: str,
+    size: int,
+    proposal: str | None = None,
 ) -> CommandError:
     """What to tell about an error of a write to an address.
 
     Args:
+        size: of the message, in bytes.
         proposal: the command to propose where nobody listens; None for msfs listen.
     """
     name = "/".join(address.path)
@@ -113,7 +119,7 @@ def explain(
             proposal = proposal or f"msfs listen {quoted(name)}"
             return CommandError(f"nobody listens at {path} ({proposal})", Exit.NO_SLOT)
         case errno.ENOSPC:
-            return CommandError(f"{path} is full: its server has to read first; try again later")
+            return CommandError(f"{path}: {_no_room(mount, size)}; try again later")
         case errno.ENOBUFS:
             return CommandError(f"{path}: too much is on its way to other hosts; try again later")
         case errno.EHOSTUNREACH if address.host == "*":
@@ -130,6 +136,31 @@ def explain(
         case errno.EISDIR:
             return CommandError(f"{path} is a directory, not a slot (msfs ls {quoted(name)})")
     return targets.refusal(error, path, mount)
+
+
+def _no_room(mount: str, size: int) -> str:
+    """Which limit a message has met: the mount's, the user's share, or the slot's own."""
+    from msfs_fuse.core.shares import usable_by_all
+
+    status = targets.read_status(mount)
+    share = int(status["max_user_share"])
+    # A line of `bytes 1 messages 1 …` for each of the users who have most.
+    words = status.get(f"user {os.geteuid()}", "").split()
+    mine = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+    is_root = os.geteuid() == 0
+    for what, limit, more in (("bytes", "max_bytes", size), ("messages", "max_total_messages", 1)):
+        most, held, queued = int(status[limit]), mine.get(what, 0), int(status[what])
+        if not is_root and held + more > most * share // 100:
+            return (
+                f"{held} {what} of yours wait to be read, in all slots, and your share is "
+                f"{share} % of {most} (max_user_share of {limit})"
+            )
+        if queued + more > (most if is_root else usable_by_all(most)):
+            return f"the mount is full: {queued} {what} wait to be read, of {most} ({limit})"
+    return (
+        "the slot is full: its server has to read first (limits: max_slot_bytes "
+        f"{status['max_slot_bytes']}, max_messages {status['max_messages']})"
+    )
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

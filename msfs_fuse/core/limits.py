@@ -31,7 +31,7 @@ class Limits:
 
     max_message_size: int = 64 * 1024
     max_messages: int = 65_536
-    max_slot_bytes: int = 64 * 1024 * 1024
+    max_slot_bytes: int = 16 * 1024 * 1024
     max_total_messages: int = 2_000_000
     max_bytes: int = 256 * 1024 * 1024
     max_slots_per_user: int = 4096

@@ -21,6 +21,11 @@ _RESERVE = 32
 _FEW = 1000
 
 
+def usable_by_all(total: int) -> int:
+    """What all users may have of a total, root aside."""
+    return total - total // _RESERVE
+
+
 @dataclass(slots=True, eq=False)
 class Held:
     """What a user has of what all share: messages queued, their bytes, and waiting reads.
@@ -63,9 +68,9 @@ class Shares:
         self.messages = max(1, limits.max_total_messages * share // 100)
         self.bytes = max(1, limits.max_bytes * share // 100)
         self.waiting = max(1, limits.max_waiting * share // 100)
-        self.all_messages = limits.max_total_messages - limits.max_total_messages // _RESERVE
-        self.all_bytes = limits.max_bytes - limits.max_bytes // _RESERVE
-        self.all_waiting = limits.max_waiting - limits.max_waiting // _RESERVE
+        self.all_messages = usable_by_all(limits.max_total_messages)
+        self.all_bytes = usable_by_all(limits.max_bytes)
+        self.all_waiting = usable_by_all(limits.max_waiting)
 
     def __len__(self) -> int:
         """For how many users there is a record."""
@@ -115,7 +120,7 @@ class Shares:
             if handles > most:
                 raise SlotError(errno.ENFILE, "max_handles is reached, for root too")
             return
-        if handles > most - most // _RESERVE:
+        if handles > usable_by_all(most):
             raise SlotError(errno.ENFILE, f"max_handles is reached, at user {uid}")
         if self.of(uid).handles + weight > max(1, most * self.limits.max_user_share // 100):
             raise SlotError(errno.ENFILE, f"user {uid} has his share of max_handles open")

@@ -77,8 +77,8 @@ class Tree:
         self.attach(directory, parent, now)
         return directory
 
-    def rmdir(self, parent: Directory, name: str, caller: Caller, now: int) -> None:
-        """Remove an empty directory.
+    def rmdir(self, parent: Directory, name: str, caller: Caller, now: int) -> Directory:
+        """Remove an empty directory; the result is what it was.
 
         Raises:
             SlotError: ENOENT, ENOTDIR, ENOTEMPTY; EPERM for another user's directory.
@@ -90,6 +90,7 @@ class Tree:
             raise SlotError(errno.ENOTEMPTY)
         self.detach(directory, now)
         self._shares.discharge_name(directory.uid)
+        return directory
 
     @staticmethod
     def unlink(parent: Directory, name: str) -> None:

@@ -1,7 +1,9 @@
 """Inodes: what the kernel knows by number, and what stat(2) shows of it."""
 
 import errno
+import os
 import stat
+from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -10,6 +12,7 @@ import pyfuse3
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.names import Address
 from msfs_fuse.core.slot import Directory, Node, Slot
+from msfs_fuse.fuse.invalidations import Invalidations
 
 # How long the kernel may believe attributes, in seconds. A file's only from the lookup to the
 # permission check of the same open(2), which would otherwise ask again; what reads and writes
@@ -17,6 +20,13 @@ from msfs_fuse.core.slot import Directory, Node, Slot
 # doing.
 _FILE_TIMEOUT = 0.001
 _DIRECTORY_TIMEOUT = 1.0
+
+# How many names of other hosts the kernel may keep, which all users can make up.
+_MOST_REMOTE = 4096
+
+# How many nodes are kept that only somebody who holds them can reach, as with O_PATH, for which no
+# open file is charged.
+_MOST_UNREACHABLE = 4096
 
 
 # What stat(2) shows as the size of a slot that has a server, in bytes.
@@ -90,12 +100,22 @@ def attributes(node: Node) -> pyfuse3.EntryAttributes:
 
 
 class Inodes:
-    """Nodes by number, each for as long as the kernel remembers it."""
+    """Nodes by number, each for as long as the kernel remembers it, within bounds.
 
-    def __init__(self, root: Directory) -> None:
+    Slots, directories and control files are bounded by what users may have. Names of other hosts
+    are not: any of them is there as soon as it is looked up. So beyond a number the kernel lets go
+    of those that were looked up least lately. Whoever has one open or works in it goes on, and so
+    does who is in a directory that was removed; of these, too, only so many are known. What is
+    beyond is ESTALE.
+    """
+
+    def __init__(self, root: Directory, invalidations: Invalidations) -> None:
         self._nodes: dict[int, Node] = {root.id: root}
         self._lookups: dict[int, int] = {}
         self._root = root
+        self._invalidations = invalidations
+        self._remote: OrderedDict[int, Node] = OrderedDict()  # looked up last comes last
+        self._unreachable: OrderedDict[int, None] = OrderedDict()  # longest so comes first
 
     def __getitem__(self, inode: int) -> Node:
         """The node of that number.
@@ -121,21 +141,44 @@ class Inodes:
 
     def remember(self, node: Node) -> pyfuse3.EntryAttributes:
         """Note that the kernel is told of this node once more, and make the reply."""
-        self._nodes[node.id] = node
-        self._lookups[node.id] = self._lookups.get(node.id, 0) + 1
+        number = node.id
+        self._nodes[number] = node
+        self._lookups[number] = self._lookups.get(number, 0) + 1
+        if isinstance(node, RemoteSlot | RemoteDirectory):
+            self._note_remote(node)
         return attributes(node)
 
+    def _note_remote(self, node: Node) -> None:
+        remote = self._remote
+        remote[node.id] = node
+        remote.move_to_end(node.id)
+        self._unreachable.pop(node.id, None)
+        if node.parent is not None and node.parent.id in remote:
+            remote.move_to_end(node.parent.id)
+        if len(remote) > _MOST_REMOTE:
+            number, oldest = remote.popitem(last=False)
+            assert oldest.parent is not None
+            self._invalidations.add(oldest.parent.id, os.fsencode(oldest.name))
+            self.cut_off(number)
+
+    def cut_off(self, inode: int) -> None:
+        """Its name is gone: only who holds it still can reach it."""
+        if inode in self._nodes:
+            self._unreachable[inode] = None
+        if len(self._unreachable) > _MOST_UNREACHABLE:
+            self.drop(next(iter(self._unreachable)))
+
     def drop(self, inode: int) -> None:
-        """Let go of what died, whatever the kernel still remembers."""
+        """Let go of a node, whatever the kernel still remembers."""
         self._nodes.pop(inode, None)
         self._lookups.pop(inode, None)
+        self._remote.pop(inode, None)
+        self._unreachable.pop(inode, None)
 
     def forget(self, inode: int, count: int) -> None:
         """The kernel lets go of so many of its lookups."""
         left = self._lookups.get(inode, 0) - count
         if left > 0:
             self._lookups[inode] = left
-            return
-        self._lookups.pop(inode, None)
-        if inode != self._root.id:
-            self._nodes.pop(inode, None)
+        elif inode != self._root.id:
+            self.drop(inode)

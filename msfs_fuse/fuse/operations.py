@@ -27,6 +27,7 @@ from msfs_fuse.fuse.exchange import Exchange
 from msfs_fuse.fuse.files import ControlFile, OpenFile, RemoteFile, SlotFile
 from msfs_fuse.fuse.graves import Graves
 from msfs_fuse.fuse.handler import handler
+from msfs_fuse.fuse.invalidations import Invalidations
 from msfs_fuse.fuse.listings import Listings
 from msfs_fuse.fuse.nodes import ControlText, Inodes, RemoteDirectory, RemoteSlot, attributes
 from msfs_fuse.fuse.permissions import Credentials
@@ -68,8 +69,9 @@ class Operations(pyfuse3.Operations):
         self._router = router
         self.replies = Replies(mail)
         self.exchange = Exchange(mail, self.replies, router)
-        self._inodes = Inodes(mail.tree.root)
-        self._graves = Graves(self._inodes)
+        self._invalidations = Invalidations()
+        self._inodes = Inodes(mail.tree.root, self._invalidations)
+        self._graves = Graves(self._inodes, self._invalidations)
         self._remote = RemoteNames(mail, time.time_ns)
         self._control = control_directory(mail, mountpoint, router, numbers, time.time_ns())
         self._files: dict[int, OpenFile] = {}
@@ -91,7 +93,7 @@ class Operations(pyfuse3.Operations):
     def close(self, code: int) -> None:
         """The session ends: reads that wait, and those that come, get this error code."""
         self.replies.close(code)
-        self._graves.close()
+        self._invalidations.close()
 
     # ---- names ----
 
@@ -170,11 +172,13 @@ class Operations(pyfuse3.Operations):
     @handler
     def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
         parent = self._inodes[parent_inode]
+        text, caller = os.fsdecode(name), _caller(ctx)
         if isinstance(parent, RemoteDirectory):
-            self._remote.rmdir(parent, os.fsdecode(name), _caller(ctx))
-            return
-        directory, text = self._removal(parent_inode, name)
-        self._mail.tree.rmdir(directory, text, _caller(ctx), time.time_ns())
+            removed: Directory = self._remote.rmdir(parent, text, caller)
+        else:
+            directory, text = self._removal(parent_inode, name)
+            removed = self._mail.tree.rmdir(directory, text, caller, time.time_ns())
+        self._inodes.cut_off(removed.id)
 
     @handler
     def unlink(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:

@@ -16,9 +16,8 @@ _SLOT_MODE = 0o222
 class RemoteNames:
     """Makes the nodes below `@HOST`, the same one for the same name while anybody knows it.
 
-    The kernel's memory (Inodes) and a parent directory hold nodes; this only finds them again,
-    so that asking for names that nobody uses costs nothing afterwards. Directories made by
-    users stay until rmdir.
+    The kernel's memory (Inodes, which bounds it) and a parent directory hold nodes; this only finds
+    them again. Directories made by users stay until rmdir.
     """
 
     def __init__(self, mail: Mailslots, now: Callable[[], int]) -> None:
@@ -85,8 +84,8 @@ class RemoteNames:
         self._made.add(directory)
         return directory
 
-    def rmdir(self, parent: RemoteDirectory, name: str, caller: Caller) -> None:
-        """Remove a directory that somebody made.
+    def rmdir(self, parent: RemoteDirectory, name: str, caller: Caller) -> RemoteDirectory:
+        """Remove a directory that somebody made; the result is what it was.
 
         Raises:
             SlotError: ENOENT, ENOTEMPTY; EPERM as for mkdir.
@@ -101,6 +100,7 @@ class RemoteNames:
         parent.order.remove(directory.place)
         self._nodes.pop((fold(directory.host), directory.path), None)
         self._made.discard(directory)
+        return directory
 
     def _check_privilege(self, caller: Caller) -> None:
         if caller.uid not in (self._mail.tree.root.uid, 0):

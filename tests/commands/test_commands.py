@@ -149,7 +149,17 @@ def test_an_empty_message(slot: Mount) -> None:
 def test_a_full_slot(mount_with: MountFactory) -> None:
     mount = mount_with("max_messages=1")
     handle = write(mount, "a", b"first")
-    assert "is full" in refusal(msfs(mount, "send", "a", "second"))
+    told = refusal(msfs(mount, "send", "a", "second"))
+    assert "the slot is full" in told
+    assert "max_messages 1)" in told
+    os.close(handle)
+
+
+def test_a_full_mount(mount_with: MountFactory) -> None:
+    mount = mount_with("max_bytes=100", "max_user_share=100")
+    handle = write(mount, "a", b"x" * 97)
+    told = refusal(msfs(mount, "send", "a", "more"))
+    assert "the mount is full: 97 bytes wait to be read, of 100 (max_bytes)" in told
     os.close(handle)
 
 

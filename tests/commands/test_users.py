@@ -13,7 +13,7 @@ import pytest
 from msfs_fuse.errors import Exit
 from tests.conftest import Mount, MountFactory
 from tests.support.command import MSFS, listening, msfs, refusal
-from tests.support.processes import is_root
+from tests.support.processes import SERVER, is_root, opened
 
 pytestmark = pytest.mark.skipif(not is_root(), reason="needs to be more than one user")
 
@@ -34,6 +34,19 @@ def test_a_slot_open_to_all(mount: Mount) -> None:
         assert msfs(mount, "send", "a", "from bob", **BOB).returncode == Exit.OK
         output, _ = listener.communicate(timeout=10)
     assert json.loads(output)["sender_uid"] == 2002
+
+
+def test_a_share_that_is_used_up(mount_with: MountFactory) -> None:
+    """Which no other slot can help: so it says so."""
+    mount = mount_with("allow_other", "max_bytes=4000")
+    with opened(mount / "a", SERVER) as server, opened(mount / "b", SERVER):
+        os.fchmod(server, 0o666)
+        (mount / "b").chmod(0o666)
+        assert msfs(mount, "send", "a", "x" * 999, **BOB).returncode == Exit.OK
+        told = refusal(msfs(mount, "send", "b", "xx", **BOB))
+        assert "999 bytes of yours wait to be read" in told
+        assert "25 % of 4000 (max_user_share of max_bytes)" in told
+        assert msfs(mount, "send", "b", "xx", **ALICE).returncode == Exit.OK
 
 
 def test_a_slot_for_its_owner(mount: Mount) -> None:

@@ -52,6 +52,13 @@ def test_bytes_count_for_who_sent_them(mail: Mailslots, server: Handle) -> None:
     write(mail, bob, b"x" * 1000)
 
 
+def test_one_slot_that_nobody_reads_does_not_use_up_a_share() -> None:
+    """By default it takes four at least, so that a writer reaches the other servers still."""
+    limits = Limits()
+    assert 4 * limits.max_slot_bytes <= limits.max_bytes * limits.max_user_share // 100
+    assert 4 * limits.max_messages <= limits.max_total_messages * limits.max_user_share // 100
+
+
 def test_messages_count_for_who_sent_them(mail: Mailslots, server: Handle) -> None:
     bob, cyd = client(mail, server, BOB), client(mail, server, CYD)
     write(mail, bob, *[b"x"] * 10)

@@ -65,6 +65,73 @@ def test_the_kernel_forgets_names_that_are_gone(mount: Mount) -> None:
     wait_until(lambda: kernel_inodes() - before < 2000)
 
 
+MADE_UP = """
+for number in range(int(sys.argv[3])):
+    os.stat(f"{sys.argv[1]}/{sys.argv[2]}".replace("#", str(number)))
+"""
+
+
+@pytest.mark.parametrize("names", ["@host/#", "@#", "@#/slot"])
+def test_made_up_names_of_other_hosts_cost_nothing(mount: Mount, names: str) -> None:
+    """Each of them is there as soon as it is looked up, and was known until the kernel forgot."""
+    run(MADE_UP, mount.path, names, 3000)
+    before, inodes_before = resident_bytes(mount.daemon.pid), kernel_inodes() if is_root() else 0
+    run(MADE_UP, mount.path, names, 100_000)
+    assert resident_bytes(mount.daemon.pid) - before < 20 * 1024 * 1024  # it was 84 to 190 MB
+    if is_root():  # whose slabinfo is
+        wait_until(lambda: kernel_inodes() - inodes_before < 20_000)
+
+
+HOLD = """
+import resource
+resource.setrlimit(resource.RLIMIT_NOFILE, (10_100, 10_100))
+make = sys.argv[2] == "make"
+for number in range(10_000):
+    name = f"{sys.argv[1]}/{os.getpid()}-{number}"
+    if make:
+        os.mkdir(name)
+    os.open(name, os.O_PATH)
+    if make:
+        os.rmdir(name)
+print("held", flush=True)
+sys.stdin.readline()
+"""
+
+
+@pytest.mark.parametrize("way", ["make", "look"])
+def test_names_that_are_held_without_opening_them_cost_little(mount: Mount, way: str) -> None:
+    """By O_PATH, which the mount does not hear of: directories that were removed, other hosts."""
+    before = resident_bytes(mount.daemon.pid)
+    directory = mount.path if way == "make" else mount / "@host"
+    with contextlib.ExitStack() as stack:
+        holders = [stack.enter_context(started(HOLD, directory, way)) for _ in range(4)]
+        for process in holders:
+            assert line_of(process) == "held"
+        assert resident_bytes(mount.daemon.pid) - before < 20 * 1024 * 1024  # it was 30 MB
+
+
+def test_who_uses_a_name_goes_on_whatever_others_make_up(mount: Mount) -> None:
+    code = """
+    os.chdir(f"{sys.argv[1]}/@{sys.argv[2]}")
+    slot = os.open("slot", os.O_WRONLY)
+    print("in", flush=True)
+    sys.stdin.readline()
+    os.write(slot, b"still")
+    os.stat("."), os.fstat(slot), os.stat("slot")
+    os.close(os.open("slot", os.O_WRONLY))
+    print("done", flush=True)
+    """
+    with opened(mount / "slot", SERVER) as server:
+        with started(code, mount.path, mount.status()["host"]) as process:
+            assert line_of(process) == "in"
+            run(MADE_UP, mount.path, "@host/#", 10_000)
+            assert process.stdin
+            process.stdin.write("\n")
+            process.stdin.flush()
+            assert line_of(process) == "done"
+        assert os.read(server, 9) == b"still"
+
+
 def test_forgetting_stands_in_nobodys_way(mount: Mount) -> None:
     """The kernel takes a directory's lock for it, which others hold who wait for us."""
     (mount / "d").mkdir()
