@@ -47,7 +47,9 @@ class Handshake:
         here.on_forgot = self._void
         self._pending: OrderedDict[bytes, _Pending] = OrderedDict()
         self._answers: OrderedDict[bytes, int] = OrderedDict()
-        self._cards_limit = Limiter(limits.CARDS_PER_SOURCE, limits.CARDS, now)
+        self._cards_limit = Limiter(
+            limits.CARDS_PER_SOURCE, limits.CARDS, now, limits.CARDS_AT_ONCE
+        )
         self._proofs_limit = Limiter(limits.PROOFS_PER_SOURCE, limits.PROOFS, now)
 
     def ask(
