@@ -2,10 +2,12 @@
 
 crowd.py host FIRST COUNT URL KEYRING PRESENCE   hosts in one process; talks in lines of JSON
 
-It says `{"joined": seconds}` for each host, and `{"met": …}` when each of its hosts knows all
-TOTAL (a line on stdin). After the line `count` it prints what it has used since it was told
-`reset`. The writer, FIRST 0, sends at the line `send N`; each process says when its last host has
-a message, by the clock that all processes of a machine share.
+At a line `join COUNT TOTAL` as many more of its hosts join, one after the other. For each it says
+`{"joined": seconds, "met": seconds}`: until it was subscribed, and until it knew all who were
+there, TOTAL with the first of these itself. With presence `asked` nobody gets to know anybody.
+After the line `count` it prints what it has used since it was told `reset`. The writer, FIRST 0,
+sends at the line `send N`; each process says when its last host has a message, by the clock that
+all processes of a machine share.
 """
 
 import json
@@ -25,7 +27,7 @@ from msfs_fuse.net.router import DomainRouter
 from msfs_fuse.net.trust.identity import load_identity
 
 DOMAIN = "bench"
-PATIENCE = 600.0  # seconds for all to know all
+PATIENCE = 600.0  # seconds for one to know all
 SENDER = Sender("", 0, 0)
 
 
@@ -44,14 +46,15 @@ class Crowd:
     def __init__(self, first: int, count: int, url: str, domain: str, presence: str) -> None:
         broker = BrokerSettings(url=url, keepalive=60.0, connect_timeout=30.0)
         self._empty = memory()
-        self.routers = []
+        self.routers: list[DomainRouter] = []
+        self._meets = presence == "all"
+        self._hosts = []
         for number in range(first, first + count):
             name = f"host{number}"
             transport = MqttTransport(DOMAIN, name, broker, Login(None, None, None))
             identity = load_identity(f"{domain}/{name}.member", None, time.time())
-            self.routers.append(
-                DomainRouter([Member(identity, [transport], says_hello=presence == "all")])
-            )
+            member = Member(identity, [transport], says_hello=self._meets)
+            self._hosts.append(DomainRouter([member]))
         self._got: dict[bytes, int] = {}
         self._receivers = count - (first == 0)  # a domain's message does not come back
 
@@ -66,33 +69,38 @@ class Crowd:
 
     async def run(self) -> None:
         async with trio.open_nursery() as nursery:
-            for router in self.routers:
-                start = time.monotonic()
-                await router.start(nursery, self.deliver, lambda path: True)
-                while not router.links()[0].is_up:
-                    await trio.sleep(0.001)
-                say(joined=time.monotonic() - start)
-            await self.obey()
+            await self.obey(nursery)
             nursery.cancel_scope.cancel()
 
-    async def obey(self) -> None:
-        used = received = 0.0
+    async def _join(self, nursery: trio.Nursery, total: int) -> None:
+        """One more joins; it is then one of TOTAL."""
+        router = self._hosts[len(self.routers)]
+        start = time.monotonic()
+        await router.start(nursery, self.deliver, lambda path: True)
+        while not router.links()[0].is_up:
+            await trio.sleep(0.001)
+        joined = time.monotonic() - start
+        self.routers.append(router)
+        with trio.fail_after(PATIENCE):
+            while self._meets and len(router.names()) < total:  # itself as the domain among them
+                await trio.sleep(0.01)
+        say(joined=joined, met=time.monotonic() - start)
+
+    async def obey(self, nursery: trio.Nursery) -> None:
+        used = 0.0
         lines = trio.wrap_file(sys.stdin)
         async for line in lines:
             match line.split():
-                case ["meet", total]:
-                    with trio.fail_after(PATIENCE):
-                        while any(len(router.names()) < int(total) for router in self.routers):
-                            await trio.sleep(0.02)
-                    say(met=time.monotonic_ns())
+                case ["join", count, total]:
+                    for number in range(int(count)):
+                        await self._join(nursery, int(total) + number)
                 case ["reach", host]:
                     say(reached=await self._reach(host))
                 case ["reset"]:
-                    used, received = time.process_time(), self._received()
+                    used = time.process_time()
                 case ["count"]:
                     say(
                         cpu=time.process_time() - used,
-                        received=self._received() - received,
                         memory=memory() - self._empty,
                         empty=self._empty,
                     )
@@ -113,14 +121,6 @@ class Crowd:
             while not any(heard.host == host for heard in router.heard()):
                 await trio.sleep(0.001)
         return time.monotonic() - start
-
-    def _received(self) -> int:
-        return sum(
-            metric.value
-            for router in self.routers
-            for metric in router.metrics()
-            if metric.name == "network_received"
-        )
 
 
 def main() -> None:

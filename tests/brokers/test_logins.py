@@ -51,10 +51,9 @@ async def test_certificates_and_rules_pin_the_sender(tmp_path: Path, authority: 
             of(name, certificate, server.url)
             for name, certificate in (("ada", "ada"), ("bob", "bob"), ("bob", "eve"))
         )
-        async with serving(ada), serving(bob), serving(eve):
+        async with serving(ada), serving(bob), serving(eve, up=False):
             await in_contact(ada, bob)
-            eve.send("corp", b"I am bob")
-            await trio.sleep(0.2)  # the broker drops it
+            await eventually(lambda: eve.state.startswith("away: the broker refused what we write"))
             ada.send("bob", b"to bob")
             bob.send("ada", b"to ada")
             await eventually(lambda: bob.delivered == [b"to bob"])
@@ -63,10 +62,23 @@ async def test_certificates_and_rules_pin_the_sender(tmp_path: Path, authority: 
             # Under its own name it gets past the broker, and is found out here.
             transport = eve.transports[0]
             assert isinstance(transport, MqttTransport)
+            transport._host = "eve"
             transport._topics = type(transport._topics)("ms2", "corp", "eve", "m")
+            await eventually(lambda: eve.state == "connected")
             eve.send("corp", b"I am bob")
-            await eventually(lambda: ada.count("dropped", reason="unproven_expired"))
+            await eventually(lambda: ada.count("dropped", reason="other_sender"))
             assert ada.delivered == [b"to ada"]
+
+
+async def test_rules_that_refuse_everything_are_no_connection(tmp_path: Path) -> None:
+    """mosquitto grants each subscription all the same, and passes nothing on."""
+    (tmp_path / "acl").write_text("topic read nothing\n")
+    settings = ["allow_anonymous true", f"acl_file {tmp_path}/acl"]
+    with mosquitto(tmp_path / "broker", *settings) as broker:
+        ada = Host("ada", mqtt("ada", broker.url))
+        async with serving(ada, up=False):
+            await eventually(lambda: ada.state != "connecting")
+            assert ada.state == "away: the broker refused what we write: not authorized"
 
 
 @pytest.mark.parametrize("kind", ["mosquitto", "nats"])

@@ -74,6 +74,8 @@ class Connection:
     Args:
         subscriptions: topics to listen to.
         will: the topic that the broker shall empty when the connection ends.
+        trial: a topic that only this host listens to. A broker with MQTT 5 says whether we may
+            write there; others say that of nothing.
 
     Attributes:
         unanswered: once it has ended: how many messages it was given after the last sign of life of
@@ -88,6 +90,7 @@ class Connection:
         client_id: str,
         subscriptions: tuple[str, ...],
         will: str,
+        trial: str,
     ) -> None:
         self._broker = broker
         self._login = login
@@ -95,6 +98,9 @@ class Connection:
         self._id = client_id
         self._subscriptions = subscriptions
         self._will = will
+        self._trial = trial
+        self._trial_id: int | None = None
+        self._acknowledges = False
         self._client: GuardedClient | None = None
         self._arrived: deque[Arrival] = deque()
         self._waiting = 0
@@ -105,14 +111,14 @@ class Connection:
         if version == MQTTProtocolVersion.MQTTv5:
             self._expiry = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
             self._expiry.MessageExpiryInterval = STORED_FOR
-        self._subscribed = trio.Event()
+        self._is_let_in = trio.Event()
         self._writable_wanted = trio.Event()
 
     async def run(self, ready: Callable[[], None], take: Callable[[Arrival], None]) -> None:
         """Connect, and carry until cancelled or the connection ends.
 
         Args:
-            ready: called once we are subscribed.
+            ready: called once we are subscribed, and may write as far as the broker says.
             take: gets each message.
 
         Raises:
@@ -134,7 +140,7 @@ class Connection:
                 for work in (self._read, self._write, self._watch):
                     nursery.start_soon(self._work, work, client, sock, take, nursery.cancel_scope)
                 with trio.move_on_after(self._broker.connect_timeout) as patience:
-                    await self._subscribed.wait()
+                    await self._is_let_in.wait()
                 if patience.cancelled_caught:
                     self._fail(self._no_answer())
                     nursery.cancel_scope.cancel()
@@ -209,6 +215,8 @@ class Connection:
         elif reason.is_failure:
             self._fail(f"the broker refused: {str(reason).lower()}")
         elif self._version == MQTTProtocolVersion.MQTTv5:
+            # A broker that takes QoS 0 alone acknowledges nothing.
+            self._acknowledges = getattr(properties, "MaximumQoS", 1) > 0
             # Our own messages need not come back.
             options = SubscribeOptions(qos=0, noLocal=True)
             client.subscribe([(topic, options) for topic in self._subscriptions])
@@ -225,15 +233,31 @@ class Connection:
     ) -> None:
         if any(reason.is_failure for reason in reasons):
             self._fail("the broker refused a subscription")
+        elif self._acknowledges:
+            self._waiting += 1  # until on_publish
+            self._trial_id = client.publish(self._trial, b"", qos=1).mid
         else:
-            self._subscribed.set()
+            self._is_let_in.set()
 
     def _on_message(self, client: paho.Client, _: Any, message: paho.MQTTMessage) -> None:
         # paho holds a lock here that publish() would wait for: what it leads to comes later.
         self._arrived.append(Arrival(message.topic, bytes(message.payload), message.retain))
 
-    def _on_publish(self, *facts: Any) -> None:
+    def _on_publish(
+        self,
+        client: paho.Client,
+        _: Any,
+        mid: int,
+        reason: ReasonCode,
+        properties: Properties | None,
+    ) -> None:
         self._waiting -= 1
+        if mid == self._trial_id:
+            self._trial_id = None
+            if reason.is_failure:
+                self._fail(f"the broker refused what we write: {str(reason).lower()}")
+            else:
+                self._is_let_in.set()
 
     def _on_disconnect(
         self,
@@ -336,7 +360,7 @@ class Connection:
 
     async def _say_goodbye(self, sock: socket.socket) -> None:
         client = self._client
-        if client is None or client.socket() is None or not self._subscribed.is_set():
+        if client is None or client.socket() is None or not self._is_let_in.is_set():
             return
         self._is_leaving = True
         with trio.move_on_after(_FAREWELL):

@@ -27,6 +27,7 @@ _CHUNK = 16 * 1024
 _EXPECTED = {
     MessageType.CONNACK,
     MessageType.PUBLISH,
+    MessageType.PUBACK,
     MessageType.SUBACK,
     MessageType.PINGRESP,
     MessageType.DISCONNECT,

@@ -92,6 +92,7 @@ class MqttTransport(Transport):
 
     def __init__(self, domain: str, host: str, broker: BrokerSettings, login: Login) -> None:
         self._domain = domain
+        self._host = host
         self._broker = broker
         self._login = login
         self._version = _VERSIONS[broker.protocol]
@@ -189,6 +190,7 @@ class MqttTransport(Transport):
             self._client_id,
             self._topics.subscriptions,
             self._topics.presence,
+            self._topics.host(self._host),
         )
 
         async def say_hello() -> None:
@@ -220,6 +222,8 @@ class MqttTransport(Transport):
         except ValueError as error:
             log.debug("from %s: %s", self._broker.url, error)
             return
+        if not arrival.payload and not by_group:
+            return  # the trial of another mount of this host
         way = Way(self, self._broker.url, host=origin.host)
         if arrival.payload:
             receiver.received(arrival.payload, way, by_group=by_group)

@@ -211,7 +211,7 @@ class Domain:
             if not mounts and self._sought.get(fold(host), now) <= now:
                 raise Unknown(host)
             for mount in mounts:  # all ways to it have failed
-                self._handshake.ask(GROUP_WAY, now, to_mount=mount.id)
+                self._handshake.look_for(mount, now)
             if not self._queued.add(fold(host), (host, message), now + limits.KEEP):
                 raise TooMany(host)
         return sealed

@@ -47,7 +47,9 @@ class Handshake:
         here.on_forgot = self._void
         self._pending: OrderedDict[bytes, _Pending] = OrderedDict()
         self._answers: OrderedDict[bytes, int] = OrderedDict()
-        self._cards_limit = Limiter(limits.CARDS_PER_SOURCE, limits.CARDS, now)
+        self._cards_limit = Limiter(
+            limits.CARDS_PER_SOURCE, limits.CARDS, now, limits.CARDS_AT_ONCE
+        )
         self._proofs_limit = Limiter(limits.PROOFS_PER_SOURCE, limits.PROOFS, now)
 
     def ask(
@@ -68,6 +70,10 @@ class Handshake:
         except Refused as refused:
             self._here.drops[refused.reason] += 1
         self._here.outlet.wake()
+
+    def look_for(self, mount: Mount, now: float) -> None:
+        """No way to it answers: ask where it may be. A broker need not tell all others."""
+        self.ask(GROUP_WAY, now, to_mount=mount.id, to_host=mount.name)
 
     def limit_cards(self, way: Way, now: float) -> None:
         """A card from there has to be verified.
@@ -114,7 +120,7 @@ class Handshake:
             if not mount.ways and mount.doubted:
                 self._here.part(mount, "is lost")
             elif not mount.ways:
-                self.ask(GROUP_WAY, now, to_mount=mount.id)
+                self.look_for(mount, now)
 
     # ---- what comes ----
 
@@ -211,6 +217,8 @@ class Handshake:
         del self._pending[done.nonce]
         mount.knows = max(mount.knows, self._here.own.card.n)
         self._prove(mount, done.floor, way, done.seen, done.hears, now)
+        # Both ends ask at once where both say HELLO. One handshake does for both.
+        self.questions.settle(way, mount.id)
         # The window stays as it is: the nonce was good once, and this may have come by another
         # socket than thousands of messages that were sealed before.
         self._proven(mount, now)

@@ -53,23 +53,25 @@ PROOFS_PER_SOURCE, PROOFS = 20, 500
 CARDS_PER_SOURCE, CARDS = 50, 300
 PROBES_PER_SOURCE, PROBES = 40, 500
 UNKNOWN_PER_SOURCE, UNKNOWN = 20, 100
+# Who joins by a broker is told of all hosts at once: so many cards may come after a pause.
+CARDS_AT_ONCE = 500
 GROUP_ON_WAY, GROUP_ELSEWHERE, GROUP = 500, 50, 2000
 
 _SOURCES = 4096
 
 
 class Bucket:
-    """Lets `rate` a second through, and after a pause as many at once."""
+    """Lets `rate` a second through, and after a pause `at_once`, or else as many as a second."""
 
-    __slots__ = ("_at", "_left", "_rate")
+    __slots__ = ("_at", "_left", "_most", "_rate")
 
-    def __init__(self, rate: float, now: float) -> None:
+    def __init__(self, rate: float, now: float, at_once: float | None = None) -> None:
         self._rate = rate
-        self._left = rate
+        self._left = self._most = rate if at_once is None else at_once
         self._at = now
 
     def _fill(self, now: float) -> float:
-        self._left = min(self._rate, self._left + (now - self._at) * self._rate)
+        self._left = min(self._most, self._left + (now - self._at) * self._rate)
         self._at = now
         return self._left
 
@@ -88,11 +90,13 @@ class Bucket:
 
 
 class Limiter:
-    """A bucket for each source, and one for all."""
+    """A bucket for each source, and one for all; `at_once` is of that one."""
 
-    def __init__(self, per_source: float, total: float, now: float) -> None:
+    def __init__(
+        self, per_source: float, total: float, now: float, at_once: float | None = None
+    ) -> None:
         self._per_source = per_source
-        self._all = Bucket(total, now)
+        self._all = Bucket(total, now, at_once)
         self._sources: OrderedDict[Hashable, Bucket] = OrderedDict()
 
     def take(self, source: Hashable, now: float, share: float = 0.0) -> bool:

@@ -195,6 +195,14 @@ class Questions:
         if asked.question.way != GROUP_WAY and asked.question.subject in self._open:
             self._close(asked.question)
 
+    def settle(self, way: Way, to_mount: bytes) -> None:
+        """That mount has shown by itself to be there: there is no need to ask."""
+        question = self._open.get((way, to_mount, ""))
+        if question is not None:
+            question.answered = True
+            self._close(question)
+        self._pauses.pop((way, to_mount, ""), None)
+
     def void(self) -> None:
         """Take no answer to what was asked until now: its age is not true any more."""
         self._nonces.clear()

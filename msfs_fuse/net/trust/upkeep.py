@@ -8,7 +8,7 @@ from msfs_fuse.net.trust.bodies import GroupType
 from msfs_fuse.net.trust.handshake import Handshake
 from msfs_fuse.net.trust.here import Here
 from msfs_fuse.net.trust.keys import Keys
-from msfs_fuse.net.trust.mounts import GROUP_WAY, Mount, Way
+from msfs_fuse.net.trust.mounts import Mount, Way
 from msfs_fuse.net.trust.wire import Refused
 
 # How often the tables are looked through, in seconds.
@@ -109,8 +109,10 @@ class Upkeep:
             ways: list[Way | None] = []
             if silence > limits.EXPIRY:
                 self._here.part(mount, "is lost")
+            elif silence > limits.SILENCE and not mount.ways:
+                self._handshake.look_for(mount, now)
             elif silence > limits.SILENCE:
-                ways = list(mount.ways) or [GROUP_WAY]
+                ways = list(mount.ways)
             elif mount.told_hears and now - mount.heard_by_group >= limits.GROUP_SILENCE:
                 ways = [mount.best_way()]  # tell it
             for way in ways:

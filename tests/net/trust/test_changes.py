@@ -1,6 +1,7 @@
 """What changes while members talk: keys, certificates, and what a snapshot brings back."""
 
 import datetime
+import tracemalloc
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ from msfs_fuse.net.trust import authority, limits
 from msfs_fuse.net.trust.bodies import ANY_MOUNT, Card, GroupType, Probe, Proof, Reader
 from msfs_fuse.net.trust.domain import Unknown
 from msfs_fuse.net.trust.keys import DomainKey, Keys, domain_context
-from msfs_fuse.net.trust.mounts import Mount, exchange
+from msfs_fuse.net.trust.mounts import Mount, Way, exchange
 from msfs_fuse.net.trust.own import Own
 from msfs_fuse.net.trust.wire import Kind, Reason, Refused, open_body, pack_header, seal, unmask
 from tests.support.trust import KEY, WALL, Corp, Node, Packet, Wire, message
@@ -211,17 +212,86 @@ def test_answers_are_limited(
 def test_cards_that_have_to_be_verified_are_limited(
     wire: Wire, corp: Corp, nodes: list[Node]
 ) -> None:
-    for source in range(50, 100):
+    for source in range(50, 150):
         for _ in range(10):
             wire.post(Packet(source, 1, hello(wire, member(wire, corp))))
     wire.run(0.002)
     ann = nodes[0].domain
-    assert ann.drops[Reason.LIMITED_CARDS] >= 500 - limits.CARDS
-    assert 0 < ann.here.table.claims <= limits.CARDS
+    assert ann.drops[Reason.LIMITED_CARDS] >= 1000 - limits.CARDS_AT_ONCE
+    assert 0 < ann.here.table.claims <= limits.CARDS_AT_ONCE
     talk(wire, nodes, "still")
     assert not missing(nodes, "still")
     wire.run(400)
     assert ann.here.table.claims == 0
+
+
+def test_who_joins_hears_of_three_hundred_at_once(wire: Wire, corp: Corp) -> None:
+    """As where a broker has kept their HELLOs. None has to be said again."""
+    ann = wire.node(corp.admit("ann"), 1)
+    for number in range(300):
+        own = Own(corp.admit(f"host{number}"), CONTEXT, wire.now, wire.rng.randbytes)
+        wire.post(Packet(100 + number, 1, hello(wire, own)))
+    wire.run(0.002)
+    assert ann.domain.here.table.claims == 300
+
+
+def test_the_mounts_of_one_host_are_limited(wire: Wire, corp: Corp, nodes: list[Node]) -> None:
+    """One with a member file starts again and again, and never says BYE."""
+    eve = corp.admit("eve")
+    for number in range(2 * limits.MOUNTS_PER_HOST):
+        wire.node(eve, 50 + number)
+        wire.run(1)
+        assert len(nodes[0].domain.here.table.mounts_of("eve")) <= limits.MOUNTS_PER_HOST
+    assert len(nodes[0].domain.here.table.mounts_of("eve")) == limits.MOUNTS_PER_HOST
+    assert nodes[0].domain.drops[Reason.LIMITED_MOUNTS] > 0
+    dan = wire.node(corp.admit("dan"), 4)
+    wire.run(5)
+    assert nodes[0].knows("dan")
+    assert dan.knows("ann")
+    talk(wire, nodes, "still")
+    assert not missing(nodes, "still")
+
+
+def test_a_full_table_refuses_and_forgets_nobody(
+    wire: Wire, corp: Corp, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(limits, "PEERS", 10)
+    for number in range(20):
+        wire.node(corp.admit(f"host{number}"), 50 + number)
+    wire.run(5)
+    assert len(nodes[0].domain.here.table) == 10
+    assert nodes[0].domain.drops[Reason.LIMITED_PEERS] > 0
+    assert nodes[0].knows("bob")
+    talk(wire, nodes, "still")
+    assert not missing(nodes, "still")
+
+
+def test_one_hello_under_many_names_takes_no_memory(
+    wire: Wire, corp: Corp, nodes: list[Node]
+) -> None:
+    """A broker without any key repeats what it has heard, under senders that it invents."""
+    datagram = hello(wire, Own(corp.admit("eve"), CONTEXT, wire.now, wire.rng.randbytes))
+    ann = nodes[0].domain
+
+    def repeat(first: int) -> None:
+        for number in range(first, first + 5000):
+            ann.receive(datagram, Way("broker", "url", host=f"host{number}"), wire.now)
+            while ann.has_work:
+                ann.work(wire.now)
+
+    tracemalloc.start()
+    try:
+        repeat(0)
+        before = tracemalloc.get_traced_memory()[0]
+        repeat(5000)
+        grown = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    assert grown < 1_000_000
+    assert ann.here.table.claims <= 1
+    assert ann.hosts() == ["bob", "cid"]
+    talk(wire, nodes, "still")
+    assert not missing(nodes, "still")
 
 
 def test_what_is_held_is_limited_by_source_and_in_all(wire: Wire, nodes: list[Node]) -> None:

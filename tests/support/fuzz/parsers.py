@@ -187,7 +187,9 @@ def broker_parser(rng: random.Random, version: MQTTProtocolVersion, name: str) -
         with ours, theirs:
             ours.setblocking(False)
             theirs.setblocking(False)
-            link = Connection(broker, Login(None, None, None), version, "id", ("msfs/#",), "will")
+            link = Connection(
+                broker, Login(None, None, None), version, "id", ("msfs/#",), "will", "trial"
+            )
             client = link._make_client(ours)
             link._before_close = lambda sock: None  # type: ignore[method-assign]
             client.reconnect()
