@@ -71,6 +71,7 @@ for number in range(int(sys.argv[3])):
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("names", ["@host/#", "@#", "@#/slot"])
 def test_made_up_names_of_other_hosts_cost_nothing(mount: Mount, names: str) -> None:
     """Each of them is there as soon as it is looked up, and was known until the kernel forgot."""
