@@ -69,6 +69,9 @@ class RemoteSlot(Node):
     address: Address = field(kw_only=True)
 
 
+_REMOTE = (RemoteSlot, RemoteDirectory)
+
+
 def attributes(node: Node) -> pyfuse3.EntryAttributes:
     """The reply to stat(2).
 
@@ -144,7 +147,7 @@ class Inodes:
         number = node.id
         self._nodes[number] = node
         self._lookups[number] = self._lookups.get(number, 0) + 1
-        if isinstance(node, RemoteSlot | RemoteDirectory):
+        if isinstance(node, _REMOTE):
             self._note_remote(node)
         return attributes(node)
 
