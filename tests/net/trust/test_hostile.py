@@ -114,6 +114,7 @@ def windows_have_no_floor(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Own, "floor", lambda self, arrival, age: 0)
 
 
+@pytest.mark.timeout(300)  # until a seed shows it
 @pytest.mark.parametrize(
     "mutant",
     [
