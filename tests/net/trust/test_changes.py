@@ -338,7 +338,8 @@ def test_multicast_that_ends_on_one_side_is_gone_round(wire: Wire, nodes: list[N
     assert ann.domain.beyond_group() == []
     bob.hears_group = False
     wire.run(limits.GROUP_SILENCE + 40)
-    assert bob.gone == [] and ann.gone == []
+    assert bob.gone == []
+    assert ann.gone == []
     ann.broadcast(b"to all")
     wire.run(0.1)
     assert bob.data[-1] == b"to all"
