@@ -10,6 +10,7 @@ import pytest
 import trio
 
 from msfs_fuse.net.mqtt.guarded_client import MAX_PACKET
+from msfs_fuse.net.mqtt.transport import MqttTransport
 from tests.support.broker import mosquitto
 from tests.support.mqtt import Host, eventually, in_contact, mqtt, relay, serving
 
@@ -213,3 +214,49 @@ async def test_everything_twice_and_again_later(tmp_path: Path) -> None:
                     ada.send("corp", b"new")
                     await eventually(lambda: cyd.delivered)
                     assert cyd.delivered == [b"new"]
+
+
+async def test_a_client_id_is_told_to_nobody_and_cannot_be_taken(tmp_path: Path) -> None:
+    """Of two clients with one id a broker ends the older: whoever knows an id is rid of a host."""
+
+    async def take(port: str, name: str) -> None:
+        await trio.run_process(
+            ["mosquitto_pub", "-p", port, "-i", name, "-t", "any", "-m", "x"], capture_stderr=True
+        )
+
+    with mosquitto(tmp_path / "broker") as real:
+        port = str(real.where)
+        ada, bob = (Host(name, mqtt(name, real.url)) for name in ("ada", "bob"))
+        listen = ["mosquitto_sub", "-p", port, "-t", "#", "-F", "%t %x", "-W", "3"]
+        async with trio.open_nursery() as nursery:
+            heard: list[str] = []
+
+            async def eavesdrop() -> None:
+                done = await trio.run_process(listen, capture_stdout=True, check=False)
+                heard.extend(done.stdout.decode().split())
+
+            nursery.start_soon(eavesdrop)
+            async with serving(ada), serving(bob):
+                await in_contact(ada, bob)
+                transports = [host.transports[0] for host in (ada, bob)]
+                ids = [each._client_id for each in transports if isinstance(each, MqttTransport)]
+                assert len(ids) == 2
+                bob.send("ada", b"to ada")
+                await eventually(lambda: heard, 20)
+                # The topics and what they held, in hexadecimal: neither has an id.
+                text = " ".join(heard)
+                assert "ms2/corp/p/ada/" in text
+                for each in ids:
+                    assert each not in text
+                    assert each.encode().hex() not in text
+                words = {level for word in heard if "/" in word for level in word.split("/")}
+                told = (tmp_path / "broker/mosquitto.log").read_text()
+                for word in words | {"ada", "bob", "msfs"}:
+                    await take(port, word)
+                bob.send("ada", b"once more")
+                await eventually(lambda: ada.delivered[-1] == b"once more")
+                new = (tmp_path / "broker/mosquitto.log").read_text().removeprefix(told)
+                assert not any(each in new for each in ids), "it was thrown off"
+                # That is how it would be, and so this can fail.
+                await take(port, ids[0])
+                await eventually(lambda: ada.state.startswith("away"))

@@ -70,6 +70,9 @@ def test_the_rules_of_remote_files(hosts: list[Host]) -> None:
             assert settle(slot, 1) == [b"y" * 424]
         with refused(errno.EHOSTUNREACH):
             os.open(ada / "@nobody/slot", os.O_WRONLY)
+        # No mailslot can be called so, and the name is not too long.
+        with refused(errno.EINVAL):
+            os.open(ada / "@bob/.msfsx", os.O_WRONLY)
         long = "n" * 150
         os.mkdir(ada / "@bob" / long)
         with refused(errno.ENAMETOOLONG):  # 301 bytes: a datagram has room for 255

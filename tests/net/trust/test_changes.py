@@ -327,6 +327,31 @@ def test_a_member_who_floods_all_from_elsewhere_silences_nobody(
     assert ("bob", b"bob is here") in ann.delivered
 
 
+# ---- a group that goes one way, after a while ----
+
+
+def test_multicast_that_ends_on_one_side_is_gone_round(wire: Wire, nodes: list[Node]) -> None:
+    """Nobody is told so. A host that hears no HELLO any more says it to the other end."""
+    ann, bob, cid = nodes
+    talk(wire, nodes, "before")
+    assert not missing(nodes, "before")
+    assert ann.domain.beyond_group() == []
+    bob.hears_group = False
+    wire.run(limits.GROUP_SILENCE + 40)
+    assert bob.gone == []
+    assert ann.gone == []
+    ann.broadcast(b"to all")
+    wire.run(0.1)
+    assert bob.data[-1] == b"to all"
+    assert cid.data.count(b"to all") == 1
+    # Once it comes again the copy is left out.
+    bob.hears_group = True
+    wire.run(limits.GROUP_SILENCE + 80)
+    ann.broadcast(b"again")
+    wire.run(0.1)
+    assert bob.data.count(b"again") == 1
+
+
 # ---- snapshots ----
 
 

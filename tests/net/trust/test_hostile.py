@@ -115,6 +115,7 @@ def windows_have_no_floor(patch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)  # until a seed shows it
 @pytest.mark.parametrize(
     "mutant",
     [
