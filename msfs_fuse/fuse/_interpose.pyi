@@ -6,8 +6,9 @@ class Request:
     def error(self, errno: int, /) -> bool: ...
 
 def set_handlers(
-    on_read: Callable[[Request, int, int, int, int, bool], bytes | None],
+    on_read: Callable[[Request, int, int, int, int, bool, int], bytes | None],
     on_write: Callable[[int, bytes, int | None], int],
+    on_uring_poll: Callable[[int, int, bool], bool],
     on_interrupt: Callable[[Request], None],
     debug: bool,
     /,

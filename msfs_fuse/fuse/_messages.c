@@ -18,13 +18,16 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <malloc.h>
+#include <poll.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
-static PyObject *read_handler;      /* (Request, fh, offset, size, flags, cached) -> bytes | None */
+static PyObject *read_handler;      /* (Request, fh, offset, size, flags, cached, tid)
+                                       -> bytes | None */
 static PyObject *write_handler;     /* (fh, data, tid | None) -> errno, 0 for done */
+static PyObject *uring_handler;     /* (fh, tid, arms) -> bool: it can read now */
 static PyObject *interrupt_handler; /* (Request) -> None */
 static int debug;                   /* print them, as libfuse does the others */
 static PyObject *waiting;           /* number of a request: address of its Request, which leaves
@@ -162,7 +165,7 @@ static PyObject *call(PyObject *handler, PyObject **arguments, size_t count)
     return result;
 }
 
-static void handle_read(Request *request, const struct fuse_read_in *in)
+static void handle_read(Request *request, const struct fuse_read_in *in, uint32_t tid)
 {
     /* Only direct reads carry the reader's lock owner; those that fill the page cache (splice,
      * mmap, readahead) hold locked pages while they wait and must not wait. */
@@ -172,8 +175,9 @@ static void handle_read(Request *request, const struct fuse_read_in *in)
                              PyLong_FromUnsignedLongLong(in->offset),
                              PyLong_FromUnsignedLong(in->size),
                              PyLong_FromUnsignedLong(in->flags),
-                             PyBool_FromLong(!(in->read_flags & FUSE_READ_LOCKOWNER))};
-    PyObject *result = call(read_handler, arguments + 1, 6);
+                             PyBool_FromLong(!(in->read_flags & FUSE_READ_LOCKOWNER)),
+                             PyLong_FromUnsignedLong(tid)};
+    PyObject *result = call(read_handler, arguments + 1, 7);
 
     if (result != NULL && request->pending) {
         if (result == Py_None) {
@@ -204,7 +208,7 @@ static void read_message(const struct fuse_in_header *header, const struct fuse_
     request->number = header->unique;
     request->key = NULL;
     request->pending = 1;
-    handle_read(request, in);
+    handle_read(request, in, header->pid);
     Py_DECREF(request);
 }
 
@@ -227,6 +231,34 @@ static void write_message(const struct fuse_in_header *header, const struct fuse
     }
     Py_XDECREF(result);
     answer_write(header->unique, (int)code, in->size);
+}
+
+/* io_uring polls a regular file before it reads, and after a short read: fuse/uring.py has why that
+ * matters. In its polls it does not ask for POLLHUP, which poll(2), select(2) and epoll always do
+ * where they ask for POLLIN. Before a read it asks for nothing else; after one for POLLPRI too. */
+static int poll_by_uring(const struct fuse_in_header *header, const struct fuse_poll_in *in)
+{
+    struct {
+        struct fuse_out_header header;
+        struct fuse_poll_out out;
+    } whole = {{sizeof whole, 0, header->unique}, {POLLIN | POLLRDNORM, 0}};
+    int arms = (in->events & (POLLIN | POLLPRI | POLLHUP)) == (POLLIN | POLLPRI);
+
+    if (!arms && in->events != POLLIN)
+        return 0;
+    PyObject *arguments[] = {NULL, /* the callee's */
+                             PyLong_FromUnsignedLongLong(in->fh),
+                             PyLong_FromUnsignedLong(header->pid), PyBool_FromLong(arms)};
+    PyObject *result = call(uring_handler, arguments + 1, 3);
+
+    if (result == NULL)
+        PyErr_WriteUnraisable(uring_handler);
+    Py_XDECREF(result);
+    if (result != Py_True)
+        return 0;
+    ssize_t unused = write(fuse_session_fd(current_session), &whole, sizeof whole);
+    (void)unused; /* fails only if the kernel no longer wants it */
+    return 1;
 }
 
 static void interrupt(const struct fuse_interrupt_in *in)
@@ -280,6 +312,11 @@ int handle_message(const struct fuse_in_header *header)
         show(header, "INTERRUPT");
         interrupt(in);
         return 1;
+    case FUSE_POLL:
+        if (!poll_by_uring(header, in))
+            return 0;
+        show(header, "POLL");
+        return 1;
     case FUSE_GETXATTR:
         if (!is_foreign(in))
             return 0;
@@ -292,10 +329,11 @@ int handle_message(const struct fuse_in_header *header)
 
 PyObject *set_handlers(PyObject *module, PyObject *args)
 {
-    PyObject *on_read, *on_write, *on_interrupt;
+    PyObject *on_read, *on_write, *on_uring_poll, *on_interrupt;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOOp:set_handlers", &on_read, &on_write, &on_interrupt, &debug))
+    if (!PyArg_ParseTuple(args, "OOOOp:set_handlers", &on_read, &on_write, &on_uring_poll,
+                          &on_interrupt, &debug))
         return NULL;
     if (waiting == NULL && (waiting = PyDict_New()) == NULL)
         return NULL;
@@ -303,6 +341,7 @@ PyObject *set_handlers(PyObject *module, PyObject *args)
     mallopt(M_MMAP_THRESHOLD, MAPPED_MEMORY);
     Py_XSETREF(read_handler, Py_NewRef(on_read));
     Py_XSETREF(write_handler, Py_NewRef(on_write));
+    Py_XSETREF(uring_handler, Py_NewRef(on_uring_poll));
     Py_XSETREF(interrupt_handler, Py_NewRef(on_interrupt));
     Py_RETURN_NONE;
 }

@@ -14,6 +14,7 @@ from msfs_fuse.core.slot import Handle, Slot
 from msfs_fuse.fuse import procfs
 from msfs_fuse.fuse.exchange import Exchange, RemoteHandle
 from msfs_fuse.fuse.replies import PollHandle, Replies, Request
+from msfs_fuse.fuse.uring import UringReads
 
 log = logging.getLogger(__name__)
 
@@ -25,13 +26,14 @@ class OpenFile(Protocol):
     """What a file handle of the kernel stands for."""
 
     def read(
-        self, request: Request, offset: int, size: int, flags: int, cached: bool
+        self, request: Request, offset: int, size: int, flags: int, cached: bool, tid: int
     ) -> bytes | None:
         """The bytes, or None where `request` is or will be answered itself.
 
         Args:
             flags: of the handle, as they are now.
             cached: the kernel reads to fill its page cache, with pages locked.
+            tid: the thread that reads.
 
         Raises:
             SlotError: the answer is an error.
@@ -54,29 +56,37 @@ class OpenFile(Protocol):
 class SlotFile:
     """A handle of a slot on this host."""
 
-    __slots__ = ("_handle", "_mail", "_replies")
+    __slots__ = ("_handle", "_mail", "_replies", "_uring")
 
     def __init__(self, handle: Handle, mail: Mailslots, replies: Replies) -> None:
         self._handle = handle
         self._mail = mail
         self._replies = replies
+        self._uring: UringReads | None = None  # while io_uring has not come
 
     def read(
-        self, request: Request, offset: int, size: int, flags: int, cached: bool
+        self, request: Request, offset: int, size: int, flags: int, cached: bool, tid: int
     ) -> bytes | None:
         """Ask for the next message. See OpenFile.
 
         Raises:
-            SlotError: EIO for what would wait with pages locked; what the core says.
+            SlotError: EIO for what would wait with pages locked; EAGAIN for io_uring, which polls
+                then; what the core says.
         """
         if cached:
             raise SlotError(errno.EIO)
         replies, slot = self._replies, self._handle.slot
         if replies.closing:
             raise SlotError(replies.closing)
-        if offset >= procfs.MAX_PAGES and not slot.offset:
+        uring = self._uring
+        is_uring = uring is not None and uring.is_read(tid)
+        if uring is not None and is_uring:
+            if uring.is_rest(size):
+                return b""
+        elif offset >= procfs.MAX_PAGES and not slot.offset:
             # A readv of very many segments, of which a first request has filled its share with
-            # the last of a message. A second message is for another read.
+            # the last of a message. A second message is for another read. (By io_uring an offset
+            # is the caller's, and says nothing.)
             return b""
         answers = self._mail.add_reader(
             self._handle,
@@ -84,9 +94,12 @@ class SlotFile:
             size,
             time_ns(),
             monotonic_ns(),
-            wait=not flags & os.O_NONBLOCK,
+            wait=not (flags & os.O_NONBLOCK or is_uring),
         )
         if answers:
+            data = answers[0].data
+            if uring is not None and is_uring and data is not None and len(data) < size:
+                uring.note_short(tid, size - len(data))
             replies.settle(answers, (slot,))
         elif slot.read_timeout is not None:
             replies.note_deadline()
@@ -111,6 +124,18 @@ class SlotFile:
         if handle.access.writes and self._mail.is_writable(handle):
             events |= _CAN_WRITE
         return events
+
+    def poll_by_uring(self, tid: int, arms: bool) -> bool:
+        """Whether io_uring is to read now, whatever `poll` says, for the rest of a read.
+
+        Args:
+            arms: it wants to be told when it can; else it reads at once if it can.
+        """
+        if self._uring is None:
+            self._uring = UringReads()
+        if arms:
+            return self._uring.wants_rest(tid)
+        return self._uring.may_read(tid, bool(self._handle.slot.messages))
 
     def release(self) -> Slot | None:
         """Close the handle, and with the last one the slot."""
@@ -140,7 +165,7 @@ class RemoteFile:
         self._held = shares.open_handle(uid)
 
     def read(
-        self, request: Request, offset: int, size: int, flags: int, cached: bool
+        self, request: Request, offset: int, size: int, flags: int, cached: bool, tid: int
     ) -> bytes | None:
         """Refuse: the kernel lets nobody read what is open to write.
 
@@ -181,7 +206,7 @@ class ControlFile:
         return 1 + len(self._data) // 1024
 
     def read(
-        self, request: Request, offset: int, size: int, flags: int, cached: bool
+        self, request: Request, offset: int, size: int, flags: int, cached: bool, tid: int
     ) -> bytes | None:
         """The bytes there."""
         return self._data[offset : offset + size]

@@ -353,15 +353,17 @@ class Operations(pyfuse3.Operations):
         size: int,
         flags: int,
         cached: bool,
+        tid: int,
     ) -> bytes | None:
         """Answer FUSE_READ: the bytes, or None where `request` is or will be answered itself.
 
         Args:
             flags: of the handle, as they are now.
             cached: the kernel reads to fill its page cache, with pages locked.
+            tid: the thread that reads.
         """
         try:
-            return self._files[fh].read(request, offset, size, flags, cached)
+            return self._files[fh].read(request, offset, size, flags, cached, tid)
         except SlotError as error:
             request.error(error.errno)
         except Exception:
@@ -385,6 +387,11 @@ class Operations(pyfuse3.Operations):
             log.exception("write failed")
             return errno.EIO
         return 0
+
+    def on_uring_poll(self, fh: int, tid: int, arms: bool) -> bool:
+        """Whether FUSE_POLL of io_uring is answered with POLLIN. If not, `poll` gets it too."""
+        file = self._files.get(fh)
+        return isinstance(file, SlotFile) and file.poll_by_uring(tid, arms)
 
     @handler
     def poll(

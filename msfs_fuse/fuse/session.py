@@ -37,6 +37,7 @@ class Session:
         interpose.set_handlers(
             operations.on_read,
             operations.on_write,
+            operations.on_uring_poll,
             operations.replies.interrupt,
             "debug" in options,
         )

@@ -35,7 +35,7 @@ async def test_slot_read_does_not_wait_where_it_must_not(kernel: Kernel) -> None
     server = await kernel.create("slot")
     assert kernel.read(server, flags=NONBLOCK).answer == errno.EAGAIN
     cached = Read()
-    assert kernel.operations.on_read(cached, server, 0, 4096, os.O_RDWR, True) is None
+    assert kernel.operations.on_read(cached, server, 0, 4096, os.O_RDWR, True, 1) is None
     assert cached.answer == errno.EIO
 
 
@@ -98,7 +98,7 @@ async def test_control_file_is_as_it_was_when_opened(kernel: Kernel) -> None:
     data = kernel.read(fh, 1 << 16).answer
     assert isinstance(data, bytes)
     assert b"\nslots: 0\n" in data
-    assert kernel.operations.on_read(Read(), fh, 9, 5, 0, False) == data[9:14]
+    assert kernel.operations.on_read(Read(), fh, 9, 5, 0, False, 1) == data[9:14]
     assert await kernel.poll(fh) == READABLE
     assert kernel.write(fh, b"x") == errno.EBADF
     await kernel.release(fh)

@@ -3,6 +3,8 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -171,35 +173,116 @@ def test_io_uring_writes(
         assert mount.status()["messages"] == ("0" if result == "-90" else "1")
 
 
-def test_io_uring_reads_join_messages(mount: Mount, uring: Path) -> None:
-    """The kernel asks again after a short read, as for a new read, and gets the second message.
+@contextmanager
+def uring_reads(
+    program: Path, server: int, size: int, how: str = "plain", count: int = 1, offset: int = 0
+) -> Iterator[subprocess.Popen[str]]:
+    """So many reads at once by io_uring; a line for each that is done."""
+    arguments = ["-", "r", size, 1, offset, server, how, count]
+    with subprocess.Popen(
+        [program, *map(str, arguments)], stdout=subprocess.PIPE, text=True, pass_fds=[server]
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
-    A buffer of exactly the message's size ends with it.
-    """
+
+def lines_of(process: subprocess.Popen[str]) -> list[str]:
+    lines = process.communicate(timeout=TIMEOUT)[0].splitlines()
+    if process.returncode == 77:
+        pytest.skip("no io_uring here")
+    assert process.returncode == 0
+    return lines
+
+
+HOW = pytest.mark.parametrize("how", ["plain", "async", "sqpoll", "fixed"])
+
+
+@HOW
+def test_an_io_uring_read_is_one_message(mount: Mount, uring: Path, how: str) -> None:
+    """The kernel asks again after a short read, and the second message is for another read."""
     with opened(mount / "slot", SERVER) as server, opened(mount / "slot", os.O_WRONLY) as client:
-
-        def read(size: int) -> str:
-            done = subprocess.run(
-                [uring, mount / "slot", "r", str(size), "1", "0", str(server)],
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT,
-                check=False,
-                pass_fds=[server],
-            )
-            if done.returncode == 77:
-                pytest.skip("no io_uring here")
-            return done.stdout.strip()
-
-        for message in (b"abc", b"defgh"):
+        for message in (b"abc", b"defgh", b"ijk"):
             os.write(client, message)
-        assert read(8).split() == ["8", "abcdefgh"]
-        for message in (b"abc", b"defgh"):
+        for line in ("3 abc", "5 defgh", "3 ijk"):
+            with uring_reads(uring, server, 8, how) as process:
+                assert lines_of(process) == [line]
+
+
+@HOW
+def test_io_uring_reads_at_once(mount: Mount, uring: Path, how: str) -> None:
+    """Two wait for their messages; what one has room for after its own is not for the other."""
+    with opened(mount / "slot", SERVER) as server, opened(mount / "slot", os.O_WRONLY) as client:
+        with uring_reads(uring, server, 100, how, 2) as process:
+            assert process.stdout is not None
+            os.write(client, b"first")
+            assert process.stdout.readline() == "5 first\n"
+            os.write(client, b"second")
+            assert lines_of(process) == ["6 second"]
+        for message in (b"abc", b"def", b"ghi"):
             os.write(client, message)
-        assert [read(3).split(), read(5).split()] == [["3", "abc"], ["5", "defgh"]]
+        with uring_reads(uring, server, 100, how, 3) as process:
+            assert sorted(lines_of(process)) == ["3 abc", "3 def", "3 ghi"]
 
 
-@pytest.mark.parametrize(("size", "result"), [(256, "256"), (257, "EMSGSIZE")])
+@HOW
+def test_two_io_uring_threads_share_a_handle(mount: Mount, uring: Path, how: str) -> None:
+    with opened(mount / "slot", SERVER) as server, opened(mount / "slot", os.O_WRONLY) as client:
+        messages = [f"{number:03}" for number in range(100, 112)]
+        with (
+            uring_reads(uring, server, 64, how, 6) as one,
+            uring_reads(uring, server, 64, how, 6) as other,
+        ):
+            for message in messages:
+                os.write(client, message.encode())
+            lines = lines_of(one) + lines_of(other)
+        assert sorted(lines) == [f"3 {message}" for message in messages]
+
+
+def test_the_offset_of_an_io_uring_read_means_nothing(mount: Mount, uring: Path) -> None:
+    with opened(mount / "slot", SERVER) as server, opened(mount / "slot", os.O_WRONLY) as client:
+        for offset in (0, 300, 4000, -1):
+            os.write(client, b"abc")
+            with uring_reads(uring, server, 8, offset=offset) as process:
+                assert lines_of(process) == ["3 abc"]
+
+
+def test_io_uring_where_short_reads_fail(mount: Mount, uring: Path) -> None:
+    with opened(mount / "slot", SERVER) as server, opened(mount / "slot", os.O_WRONLY) as client:
+        os.setxattr(server, "user.mailslot.short_read", b"error")
+        for message in (b"abcde", b"fgh"):
+            os.write(client, message)
+        for size, line in ((4, "-90"), (5, "5 abcde"), (4, "3 fgh")):  # EMSGSIZE
+            with uring_reads(uring, server, size) as process:
+                assert lines_of(process) == [line]
+
+
+def test_an_io_uring_read_leaves_no_trace_for_others(mount: Mount, uring: Path) -> None:
+    """A loop of read(2) that asks for the rest gets the next message, also after io_uring."""
+    with opened(mount / "slot", SERVER) as server, opened(mount / "slot", os.O_WRONLY) as client:
+        for message in (b"abc", b"def", b"ghi"):
+            os.write(client, message)
+        with uring_reads(uring, server, 8) as process:
+            assert lines_of(process) == ["3 abc"]
+        code = "print(os.read(int(sys.argv[1]), 8), os.read(int(sys.argv[1]), 5))"
+        assert run(code, server, pass_fds=[server]) == "b'def' b'ghi'"
+        assert output_of_poll(server) == "[]"
+
+
+def output_of_poll(descriptor: int) -> str:
+    code = """
+    import select
+    poller = select.poll()
+    poller.register(int(sys.argv[1]), select.POLLIN)
+    print(poller.poll(0))
+    """
+    return run(code, descriptor, pass_fds=[descriptor])
+
+
+@pytest.mark.parametrize(
+    ("size", "result"), [(256, "256"), (257, "EMSGSIZE"), (1000, "EMSGSIZE"), (1001, "EMSGSIZE")]
+)
 def test_a_long_readv_counts_as_one_of_256_segments_where_short_reads_fail(
     mount: Mount, size: int, result: str
 ) -> None:
@@ -212,9 +295,9 @@ def test_a_long_readv_counts_as_one_of_256_segments_where_short_reads_fail(
     try:
         print(os.readv(server, [bytearray(1) for _ in range(1000)]))
     except OSError as error:
-        print(errno.errorcode[error.errno], os.read(server, 1000) == message)
+        print(errno.errorcode[error.errno], os.read(server, 2000) == message)
     """
-    expected = result if result == "256" else f"{result} True"
+    expected = result if result == str(size) else f"{result} True"
     assert run(code, mount / "slot", size) == expected
 
 

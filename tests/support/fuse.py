@@ -145,15 +145,15 @@ class Kernel:
     async def contents(self, path: str) -> str:
         """What a control file holds."""
         fh = await self.open(path, os.O_RDONLY)
-        data = self.operations.on_read(Read(), fh, 0, 1 << 20, os.O_RDONLY, False)
+        data = self.operations.on_read(Read(), fh, 0, 1 << 20, os.O_RDONLY, False, 1)
         await self.release(fh)
         assert data is not None
         return data.decode()
 
-    def read(self, fh: int, size: int = 4096, flags: int = os.O_RDWR) -> Read:
+    def read(self, fh: int, size: int = 4096, flags: int = os.O_RDWR, tid: int = 1) -> Read:
         """Ask for a message; the answer, now or later."""
         read = Read()
-        data = self.operations.on_read(read, fh, 0, size, flags, False)
+        data = self.operations.on_read(read, fh, 0, size, flags, False, tid)
         if data is not None:
             read.reply(data)
         return read
