@@ -352,6 +352,23 @@ def test_multicast_that_ends_on_one_side_is_gone_round(wire: Wire, nodes: list[N
     assert bob.data.count(b"again") == 1
 
 
+# ---- a way that is dead ----
+
+
+def test_who_is_written_to_in_vain_is_looked_for_within_seconds(
+    wire: Wire, nodes: list[Node]
+) -> None:
+    """It has another address, and its next HELLO is twenty seconds away."""
+    ann, bob = nodes[:2]
+    wire.nodes[9] = wire.nodes.pop(bob.address)
+    bob.address = 9
+    began = wire.now
+    while wire.now - began < 10:
+        ann.write("bob", b"at %d" % (wire.now - began))
+        wire.run(0.5)
+    assert bob.data[-1] == b"at 9"
+
+
 # ---- snapshots ----
 
 
