@@ -144,9 +144,7 @@ def _no_room(mount: str, size: int) -> str:
 
     status = targets.read_status(mount)
     share = int(status["max_user_share"])
-    # A line of `bytes 1 messages 1 …` for each of the users who have most.
-    words = status.get(f"user {os.geteuid()}", "").split()
-    mine = dict(zip(words[::2], map(int, words[1::2]), strict=True))
+    mine = targets.holdings(status.get(f"user {os.geteuid()}", ""))
     is_root = os.geteuid() == 0
     for what, limit, more in (("bytes", "max_bytes", size), ("messages", "max_total_messages", 1)):
         most, held, queued = int(status[limit]), mine.get(what, 0), int(status[what])

@@ -7,20 +7,15 @@ from msfs_fuse.commands.command import Command
 from msfs_fuse.errors import Exit
 from msfs_fuse.mounts import find_mount
 
-# Begins the name of a line that tells what a user holds, such as `user 1000: bytes 5 handles 2`.
+# Begins the name of a line that tells what a user holds.
 _USER = "user "
-
-
-def _holdings(text: str) -> dict[str, int]:
-    words = text.split()
-    return {name: int(number) for name, number in zip(words[::2], words[1::2], strict=True)}
 
 
 def _run(args: argparse.Namespace) -> Exit:
     facts = targets.read_status(find_mount(args.mount))
     if args.json:
         users = [
-            {"uid": int(name.removeprefix(_USER)), **_holdings(text)}
+            {"uid": int(name.removeprefix(_USER)), **targets.holdings(text)}
             for name, text in facts.items()
             if name.startswith(_USER)
         ]

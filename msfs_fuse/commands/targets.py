@@ -67,3 +67,12 @@ def read_status(mount: str) -> dict[str, str]:
     except OSError as error:
         raise refusal(error, path, mount) from None
     return dict(line.split(": ", 1) for line in lines)
+
+
+def holdings(text: str) -> dict[str, int]:
+    """What a user holds, by a `user UID` line of the status, such as `bytes 5 handles 2`.
+
+    Only the users who hold most have such a line.
+    """
+    words = text.split()
+    return dict(zip(words[::2], map(int, words[1::2]), strict=True))
