@@ -50,6 +50,8 @@ _OPTION = re.compile(r'((?:[^",]|"[^"]*")*)(,|$)')
 
 _SUFFIXES = {"": 1, "k": 1024, "m": 1024**2, "g": 1024**3}
 
+_MOST_PAGES = 65535  # the kernel's own limit
+
 _HELP_WIDTH = 26
 
 
@@ -108,6 +110,13 @@ def _number(text: str) -> int:
     if match is None:
         raise ValueError(f"not a number: {text!r} (try 1000 or 64k)")
     return int(match[1]) * _SUFFIXES[match[2]]
+
+
+def _pages(text: str) -> int:
+    number = _number(text)
+    if not 1 <= number <= _MOST_PAGES:
+        raise ValueError(f"not from 1 to {_MOST_PAGES}: {text!r}")
+    return number
 
 
 def _mode(text: str) -> int:
@@ -170,6 +179,12 @@ OPTIONS: tuple[Option, ...] = (
         "microseconds to look for the next request before sleeping; 0 never; only while requests "
         "follow each other, and not on one core",
         setting="busy_poll",
+    ),
+    Option(
+        *("max_pages", "N", _pages, str(Settings.max_pages)),
+        "pages that the kernel may pass in one request, so that it splits no write; for more than "
+        "256, root raises fs.fuse.max_pages_limit while it mounts",
+        setting="max_pages",
     ),
     Option(
         *("domain", "NAME", _name, None),

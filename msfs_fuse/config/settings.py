@@ -22,6 +22,7 @@ class Settings:
         allow_other: other users may use the mount.
         strict: opening a missing slot to write does not create it.
         busy_poll: microseconds that the daemon looks for the next request before it sleeps.
+        max_pages: how many the kernel may pass in one request; more than its limit only for root.
         host: what other hosts call this one; None for its host name.
         network: other hosts; None where none are configured, and then nothing of it is loaded.
         debug: libfuse and pyfuse3 tell each request on stderr.
@@ -35,6 +36,7 @@ class Settings:
     allow_other: bool = False
     strict: bool = False
     busy_poll: int = 50
+    max_pages: int = 2304
     host: str | None = None
     network: "NetworkSettings | None" = None
     debug: bool = False

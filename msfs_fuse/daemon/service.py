@@ -71,7 +71,11 @@ class _Service:
         with trio.open_signal_receiver(*_STOP_SIGNALS, signal.SIGHUP) as signals:
             try:
                 session = Session(
-                    self._operations, path, settings.fuse_options(), settings.busy_poll
+                    self._operations,
+                    path,
+                    settings.fuse_options(),
+                    busy_poll=settings.busy_poll,
+                    max_pages=settings.max_pages,
                 )
             except (MountError, InterposeError) as error:
                 raise CommandError(f"cannot mount {path}: {error} (see msfs doctor)") from None

@@ -17,6 +17,9 @@
 /* The session that pyfuse3 has made, once it has. */
 extern struct fuse_session *current_session;
 
+/* The request that libfuse handles. */
+extern const struct fuse_in_header *current_request;
+
 /* A function of the real libfuse. */
 void *libfuse(const char *name);
 

@@ -4,7 +4,8 @@
  *   1. Slots are streams (FOPEN_STREAM): no file position, so no lock on it, so that a write on
  *      a handle does not wait for the read that waits on the same handle.
  *   2. The kernel may have any number of background requests (RELEASE) under way, so that a
- *      process which dies with a hundred handles leaves no slot behind for the next `ls`.
+ *      process which dies with a hundred handles leaves no slot behind for the next `ls`. And a
+ *      request may have so many pages that no message is split: answer_init().
  *   3. Requests are received by the inner loop (_loop.c), and reads, writes and interrupts go
  *      to neither of them (_messages.c).
  *
@@ -22,26 +23,73 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The kernel refuses more than this many background requests (max_user_bgreq aside). */
 #define BACKGROUND_LIMIT 65535
 
+/* Pages of bytes in one write: what libfuse's buffer holds. */
+#define MOST_WRITTEN 256
+
 struct fuse_session *current_session;
+const struct fuse_in_header *current_request;
 
 static struct fuse_lowlevel_ops original;
 static int session_hooked;
+static uint16_t max_pages;
+
+/* What this file system takes of what the kernel offers. */
+#define WANTED_FLAGS                                                                               \
+    (FUSE_ASYNC_READ | FUSE_ATOMIC_O_TRUNC | FUSE_BIG_WRITES | FUSE_AUTO_INVAL_DATA |              \
+     FUSE_DO_READDIRPLUS | FUSE_MAX_PAGES)
 
 /* ---- operations ---- */
+
+/* libfuse can ask for more pages in a request only together with more bytes, which would let a
+ * writer keep the daemon busy for long. So FUSE_INIT is answered here, and libfuse's own answer,
+ * which follows, is for no request any more: the kernel says ENOENT, and libfuse expects that.
+ *
+ * No FUSE_ASYNC_DIO: with it, io_submit(2) leaves reads with us that nothing interrupts, and a
+ * process that is killed waits for them in the kernel for ever. */
+static void answer_init(const struct fuse_conn_info *conn)
+{
+    const struct fuse_init_in *in = (const void *)(current_request + 1);
+    uint32_t most = MOST_WRITTEN * (uint32_t)getpagesize();
+    struct {
+        struct fuse_out_header header;
+        struct fuse_init_out out;
+    } whole = {{sizeof whole, 0, current_request->unique},
+               {.major = FUSE_KERNEL_VERSION,
+                .minor = FUSE_KERNEL_MINOR_VERSION,
+                .max_readahead = conn->max_readahead,
+                .flags = in->flags & WANTED_FLAGS,
+                .max_background = BACKGROUND_LIMIT,
+                .congestion_threshold = BACKGROUND_LIMIT,
+                .max_write = conn->max_write < most ? conn->max_write : most,
+                .time_gran = 1,
+                .max_pages = max_pages}};
+
+    if (write(fuse_session_fd(current_session), &whole, sizeof whole) < 0)
+        fuse_log(FUSE_LOG_ERR, "msfs: FUSE_INIT cannot be answered: %s\n", strerror(errno));
+}
 
 static void init_op(void *userdata, struct fuse_conn_info *conn)
 {
     if (original.init)
         original.init(userdata, conn);
-    conn->max_background = BACKGROUND_LIMIT;
-    conn->congestion_threshold = BACKGROUND_LIMIT;
-    /* With it, io_submit(2) leaves reads with us that nothing interrupts, and a process that is
-     * killed waits for them in the kernel for ever. */
     conn->want &= ~(unsigned)FUSE_CAP_ASYNC_DIO;
+    answer_init(conn);
+}
+
+static PyObject *set_pages(PyObject *module, PyObject *number)
+{
+    unsigned long pages = PyLong_AsUnsignedLong(number);
+
+    (void)module;
+    if (pages == (unsigned long)-1 && PyErr_Occurred())
+        return NULL;
+    max_pages = pages < UINT16_MAX ? (uint16_t)pages : UINT16_MAX;
+    Py_RETURN_NONE;
 }
 
 /* ---- libfuse's functions, as pyfuse3 finds them ---- */
@@ -213,6 +261,7 @@ static PyObject *libfuse_version(PyObject *module, PyObject *unused)
 static PyMethodDef methods[] = {
     {"set_handlers", set_handlers, METH_VARARGS,
      "Who is asked for reads and writes, and told of interrupts."},
+    {"set_pages", set_pages, METH_O, "How many pages the kernel may pass in one request."},
     {"set_pieces", set_pieces, METH_VARARGS,
      "How many bytes the smallest piece of a split write has, and which calls write one buffer."},
     {"system_call", system_call, METH_O,

@@ -80,9 +80,11 @@ int hook_receive_buf(struct fuse_session *session, struct fuse_buf *buffer)
         *buffer = request;
         request = empty;
         kept = 0;
+        current_request = buffer->mem;
         return kept_result;
     }
     int result = receive(buffer);
+    current_request = buffer->mem;
     return result == -EAGAIN ? -EINTR : result;
 }
 

@@ -11,8 +11,8 @@ from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.shares import Shares
 from msfs_fuse.core.slot import Handle, Slot
-from msfs_fuse.fuse import procfs
 from msfs_fuse.fuse.exchange import Exchange, RemoteHandle
+from msfs_fuse.fuse.pieces import Pieces
 from msfs_fuse.fuse.replies import PollHandle, Replies, Request
 from msfs_fuse.fuse.uring import UringReads
 
@@ -56,11 +56,12 @@ class OpenFile(Protocol):
 class SlotFile:
     """A handle of a slot on this host."""
 
-    __slots__ = ("_handle", "_mail", "_replies", "_uring")
+    __slots__ = ("_handle", "_mail", "_pieces", "_replies", "_uring")
 
-    def __init__(self, handle: Handle, mail: Mailslots, replies: Replies) -> None:
+    def __init__(self, handle: Handle, mail: Mailslots, replies: Replies, pieces: Pieces) -> None:
         self._handle = handle
         self._mail = mail
+        self._pieces = pieces
         self._replies = replies
         self._uring: UringReads | None = None  # while io_uring has not come
 
@@ -83,7 +84,7 @@ class SlotFile:
         if uring is not None and is_uring:
             if uring.is_rest(size):
                 return b""
-        elif offset >= procfs.MAX_PAGES and not slot.offset:
+        elif offset and not slot.offset and self._pieces.is_rest_of_read(offset):
             # A readv of very many segments, of which a first request has filled its share with
             # the last of a message. A second message is for another read. (By io_uring an offset
             # is the caller's, and says nothing.)

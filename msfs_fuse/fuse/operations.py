@@ -31,6 +31,7 @@ from msfs_fuse.fuse.invalidations import Invalidations
 from msfs_fuse.fuse.listings import Listings
 from msfs_fuse.fuse.nodes import ControlText, Inodes, RemoteDirectory, RemoteSlot, attributes
 from msfs_fuse.fuse.permissions import Credentials
+from msfs_fuse.fuse.pieces import Pieces
 from msfs_fuse.fuse.remote import RemoteNames
 from msfs_fuse.fuse.replies import Replies, Request
 
@@ -77,8 +78,7 @@ class Operations(pyfuse3.Operations):
         self._files: dict[int, OpenFile] = {}
         self._listings = Listings(self._inodes, mail.shares, self._extra_entries)
         self._handle_numbers = itertools.count(1)
-        self._max_pages = procfs.pages_per_request()
-        procfs.expect_pieces(self._max_pages)
+        self.pieces = Pieces()
 
     def use_limits(self, limits: Limits, *, strict: bool) -> None:
         """Take what can change while mounted.
@@ -333,7 +333,7 @@ class Operations(pyfuse3.Operations):
         return self._slot_file(self._open_slot(slot, flags, ctx))
 
     def _slot_file(self, handle: Handle) -> SlotFile:
-        return SlotFile(handle, self._mail, self.replies)
+        return SlotFile(handle, self._mail, self.replies, self.pieces)
 
     def _opened(self, file: OpenFile) -> int:
         number = next(self._handle_numbers)
@@ -378,7 +378,7 @@ class Operations(pyfuse3.Operations):
             tid: the thread that writes; None if what it writes is known to be whole.
         """
         try:
-            if tid is not None and not procfs.is_whole_write(tid, len(data), self._max_pages):
+            if tid is not None and not self.pieces.is_whole_write(tid, len(data)):
                 raise SlotError(errno.EMSGSIZE)
             self._files[fh].write(data)
         except SlotError as error:

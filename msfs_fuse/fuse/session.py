@@ -8,7 +8,7 @@ import tempfile
 
 import pyfuse3
 
-from msfs_fuse.fuse import inner_loop, interpose
+from msfs_fuse.fuse import inner_loop, interpose, pages
 from msfs_fuse.fuse.operations import Operations
 
 
@@ -22,6 +22,7 @@ class Session:
     Args:
         options: for libfuse.
         busy_poll: microseconds to look for the next request before sleeping.
+        max_pages: how many the kernel may pass in one request, if it can be had.
 
     Raises:
         MountError: it could not be mounted.
@@ -29,7 +30,13 @@ class Session:
     """
 
     def __init__(
-        self, operations: Operations, mountpoint: str, options: set[str], busy_poll: int
+        self,
+        operations: Operations,
+        mountpoint: str,
+        options: set[str],
+        *,
+        busy_poll: int,
+        max_pages: int,
     ) -> None:
         self._operations = operations
         self._loop = inner_loop.install(busy_poll)
@@ -41,7 +48,9 @@ class Session:
             operations.replies.interrupt,
             "debug" in options,
         )
-        _init(operations, mountpoint, options)
+        interpose.set_pages(max_pages)
+        got = pages.mounted_with(max_pages, lambda: _init(operations, mountpoint, options))
+        operations.pieces.use(got)
         try:
             interpose.check_session()
         except interpose.InterposeError:

@@ -14,11 +14,34 @@ from tests.support.processes import SERVER, TIMEOUT, opened, output_of, run, sta
 
 X86 = pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of system calls")
 
+LIMIT = Path("/proc/sys/fs/fuse/max_pages_limit")
+CAN_RAISE = LIMIT.exists() and os.access(LIMIT, os.W_OK)
+
+
+@pytest.fixture
+def split(mount_with: MountFactory) -> Mount:
+    """A mount where a request has 256 pages at most."""
+    return mount_with("max_pages=256")
+
+
+@pytest.fixture
+def unsplit(mount_with: MountFactory) -> Mount:
+    """A mount where one request has room for any message."""
+    if not CAN_RAISE:
+        pytest.skip("fs.fuse.max_pages_limit cannot be raised here")
+    return mount_with()
+
+
+@pytest.fixture(params=["split", "unsplit"])
+def either(request: pytest.FixtureRequest) -> Mount:
+    mount: Mount = request.getfixturevalue(request.param)
+    return mount
+
 
 @pytest.mark.parametrize("size", [1, 100, 255, 256, 257, 300, 512, 513])
 @pytest.mark.parametrize("call", ["readv", "preadv"])
-def test_one_read_is_one_message(mount: Mount, size: int, call: str) -> None:
-    """Of 1000 segments the kernel passes 256 in a request, and asks again if they are filled."""
+def test_one_read_is_one_message(either: Mount, size: int, call: str) -> None:
+    """The kernel may pass 256 of 1000 segments in a request, and ask again if they are filled."""
     code = """
     server = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
     size = int(sys.argv[2])
@@ -30,18 +53,59 @@ def test_one_read_is_one_message(mount: Mount, size: int, call: str) -> None:
             os.preadv(server, segments, -1, 0))
         print(read, b"".join(segments)[:read] == bytes([letter]) * size)
     """
-    assert run(code, mount / "slot", size, call).splitlines() == [f"{size} True"] * 2
+    assert run(code, either / "slot", size, call).splitlines() == [f"{size} True"] * 2
 
 
 @pytest.mark.parametrize("size", [256, 512])
-def test_a_read_does_not_wait_with_a_message(mount: Mount, size: int) -> None:
+def test_a_read_does_not_wait_with_a_message(either: Mount, size: int) -> None:
     code = """
     server = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
     os.write(server, b"a" * int(sys.argv[2]))
     print(os.readv(server, [bytearray(1) for _ in range(1000)]))
     """
-    with started(code, mount / "slot", size) as reader:
+    with started(code, either / "slot", size) as reader:
         assert output_of(reader) == str(size)
+
+
+def test_the_limit_of_pages_is_as_it_was(mount_with: MountFactory) -> None:
+    if not CAN_RAISE:
+        pytest.skip("fs.fuse.max_pages_limit cannot be raised here")
+    before = LIMIT.read_text()
+    with opened(mount_with() / "slot", SERVER):
+        assert LIMIT.read_text() == before
+
+
+@pytest.mark.parametrize("length", [1, 50])
+@pytest.mark.parametrize("call", ["os.writev(client, data)", "os.pwritev(client, data, -1, 0)"])
+def test_a_writev_of_any_segments_is_one_message(unsplit: Mount, length: int, call: str) -> None:
+    """Each segment lies in two pages."""
+    code = f"""
+    import mmap
+    client = os.open(sys.argv[1], os.O_WRONLY)
+    length = int(sys.argv[2])
+    memory = memoryview(mmap.mmap(-1, 4096 * 1025))
+    data = [memory[end - length // 2:][:length] for end in range(4096, 4096 * 1025, 4096)]
+    print(len(data), {call})
+    """
+    with opened(unsplit / "slot", SERVER) as server:
+        assert run(code, unsplit / "slot", length) == f"1024 {1024 * length}"
+        assert len(os.read(server, 1 << 20)) == 1024 * length
+        assert unsplit.status()["messages"] == "0"
+
+
+def test_a_write_of_more_than_a_request_is_refused(mount_with: MountFactory) -> None:
+    mount = mount_with("max_message_size=1044480")
+    code = """
+    client = os.open(sys.argv[1], os.O_WRONLY)
+    for data in ([bytes(1 << 20)], [bytes(2 << 20)], [bytes(1025)] * 1024, [bytes(2040)] * 1024):
+        try:
+            print(os.writev(client, data))
+        except OSError as error:
+            print(errno.errorcode[error.errno])
+    """
+    with opened(mount / "slot", SERVER):
+        assert run(code, mount / "slot").split() == ["EMSGSIZE"] * 4
+        assert mount.status()["messages"] == "0"
 
 
 @pytest.mark.parametrize("size", [1000, 70_000, 1_044_480])
@@ -88,14 +152,22 @@ print(call(146, client, segments, 300))
 """
 
 
-@X86
-def test_i386(mount: Mount) -> None:
+def i386(mount: Mount) -> list[str]:
     with opened(mount / "slot", SERVER):
         probe = run(I386, mount / "slot").split()
         if probe[0] != "5000":
             pytest.skip("this kernel has no system calls of i386")
-        assert probe == ["5000", "100", "-90"]  # EMSGSIZE
-        assert mount.status()["messages"] == "2"
+        return [*probe, mount.status()["messages"]]
+
+
+@X86
+def test_i386(split: Mount) -> None:
+    assert i386(split) == ["5000", "100", "-90", "2"]  # EMSGSIZE
+
+
+@X86
+def test_i386_unsplit(unsplit: Mount) -> None:
+    assert i386(unsplit) == ["5000", "100", "300", "3"]
 
 
 # struct iocb: pwrite or pwritev, of one buffer or of 300 segments.
@@ -129,11 +201,18 @@ submit(8, ctypes.addressof(segments), 300, 0)
 
 
 @X86
-def test_libaio(mount: Mount) -> None:
+def test_libaio(split: Mount) -> None:
     """An offset means nothing; a piece of 300 segments is refused."""
-    with opened(mount / "slot", SERVER):
-        assert run(AIO, mount / "slot").split() == ["200", "200", "100", "-90"]
-        assert mount.status()["messages"] == "3"
+    with opened(split / "slot", SERVER):
+        assert run(AIO, split / "slot").split() == ["200", "200", "100", "-90"]
+        assert split.status()["messages"] == "3"
+
+
+@X86
+def test_libaio_unsplit(unsplit: Mount) -> None:
+    with opened(unsplit / "slot", SERVER):
+        assert run(AIO, unsplit / "slot").split() == ["200", "200", "100", "300"]
+        assert unsplit.status()["messages"] == "4"
 
 
 @pytest.fixture(scope="module")
@@ -157,11 +236,23 @@ def uring(tmp_path_factory: pytest.TempPathFactory) -> Path:
     ],
 )
 def test_io_uring_writes(
-    mount: Mount, uring: Path, arguments: tuple[object, ...], result: str
+    split: Mount, uring: Path, arguments: tuple[object, ...], result: str
 ) -> None:
+    assert uring_write(uring, split, *arguments) == result
+
+
+@pytest.mark.parametrize("size", [300, 900, 45_000])
+@pytest.mark.parametrize(("kind", "segments"), [("w", 1), ("W", 300)])
+def test_io_uring_writes_unsplit(
+    unsplit: Mount, uring: Path, size: int, kind: str, segments: int
+) -> None:
+    assert uring_write(uring, unsplit, kind, size, segments, 0) == str(size)
+
+
+def uring_write(program: Path, mount: Mount, *arguments: object) -> str:
     with opened(mount / "slot", SERVER):
         done = subprocess.run(
-            [uring, mount / "slot", *map(str, arguments)],
+            [program, mount / "slot", *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=TIMEOUT,
@@ -169,8 +260,9 @@ def test_io_uring_writes(
         )
         if done.returncode == 77:
             pytest.skip("no io_uring here")
-        assert done.stdout.strip() == result
+        result = done.stdout.strip()
         assert mount.status()["messages"] == ("0" if result == "-90" else "1")
+        return result
 
 
 @contextmanager
@@ -284,9 +376,21 @@ def output_of_poll(descriptor: int) -> str:
     ("size", "result"), [(256, "256"), (257, "EMSGSIZE"), (1000, "EMSGSIZE"), (1001, "EMSGSIZE")]
 )
 def test_a_long_readv_counts_as_one_of_256_segments_where_short_reads_fail(
-    mount: Mount, size: int, result: str
+    split: Mount, size: int, result: str
 ) -> None:
     """The kernel tells only of the first 256. What does not fit them stays whole."""
+    assert long_readv(split, size) == (result if result == str(size) else f"{result} True")
+
+
+@pytest.mark.parametrize(
+    ("size", "result"), [(256, "256"), (257, "257"), (1000, "1000"), (1001, "EMSGSIZE True")]
+)
+def test_a_long_readv_where_short_reads_fail(unsplit: Mount, size: int, result: str) -> None:
+    assert long_readv(unsplit, size) == result
+
+
+def long_readv(mount: Mount, size: int) -> str:
+    """What a readv of 1000 bytes in as many segments gives of a message of that size."""
     code = """
     server = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
     os.setxattr(server, "user.mailslot.short_read", b"error")
@@ -297,17 +401,16 @@ def test_a_long_readv_counts_as_one_of_256_segments_where_short_reads_fail(
     except OSError as error:
         print(errno.errorcode[error.errno], os.read(server, 2000) == message)
     """
-    expected = result if result == str(size) else f"{result} True"
-    assert run(code, mount / "slot", size) == expected
+    return run(code, mount / "slot", size)
 
 
-def test_a_daemon_without_descriptors_takes_no_piece(mount: Mount) -> None:
+def test_a_daemon_without_descriptors_takes_no_piece(split: Mount) -> None:
     """It cannot look at the system call of the writer then."""
     import resource
 
-    with opened(mount / "slot", SERVER), opened(mount / "slot", os.O_WRONLY) as client:
-        used = max(map(int, os.listdir(f"/proc/{mount.daemon.pid}/fd"))) + 1
-        resource.prlimit(mount.daemon.pid, resource.RLIMIT_NOFILE, (used, used))
+    with opened(split / "slot", SERVER), opened(split / "slot", os.O_WRONLY) as client:
+        used = max(map(int, os.listdir(f"/proc/{split.daemon.pid}/fd"))) + 1
+        resource.prlimit(split.daemon.pid, resource.RLIMIT_NOFILE, (used, used))
         code = """
         try:
             print(os.writev(int(sys.argv[1]), [b"x"] * 300))

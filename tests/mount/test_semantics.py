@@ -318,8 +318,9 @@ def test_a_message_over_the_limit_is_refused_whole(mount: Mount) -> None:
 
 
 @pytest.mark.parametrize("append", [0, os.O_APPEND])
-def test_a_piece_of_a_split_write_is_no_message(mount: Mount, append: int) -> None:
+def test_a_piece_of_a_split_write_is_no_message(mount_with: MountFactory, append: int) -> None:
     """The kernel splits a writev of more than 256 pages, and each segment takes one or two."""
+    mount = mount_with("max_pages=256")
     with (
         opened(mount / "slot", SERVER) as server,
         opened(mount / "slot", os.O_WRONLY | append) as client,

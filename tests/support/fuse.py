@@ -160,7 +160,7 @@ class Kernel:
 
     def write(self, fh: int, data: bytes) -> int:
         """The error code, 0 for none."""
-        return self.operations.on_write(fh, data, os.getpid())
+        return self.operations.on_write(fh, data, None)
 
     async def ask(self, method: str, *arguments: object) -> Any:
         """Any other request."""
