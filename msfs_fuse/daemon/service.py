@@ -88,6 +88,7 @@ class _Service:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey, signals, session, nursery.cancel_scope)
             await nursery.start(self._operations.replies.run_timeouts)
+            await nursery.start(self._operations.replies.polls.run)
             await self._router.start(
                 nursery, self._operations.exchange.deliver, self._operations.exchange.has_slot
             )
