@@ -1,5 +1,6 @@
 """A mount while it lives: one nursery that starts and stops everything."""
 
+import dataclasses
 import faulthandler
 import gc
 import logging
@@ -71,7 +72,11 @@ class _Service:
         with trio.open_signal_receiver(*_STOP_SIGNALS, signal.SIGHUP) as signals:
             try:
                 session = Session(
-                    self._operations, path, settings.fuse_options(), settings.busy_poll
+                    self._operations,
+                    path,
+                    settings.fuse_options(),
+                    settings.limits.max_message_size,
+                    settings.busy_poll,
                 )
             except (MountError, InterposeError) as error:
                 raise CommandError(f"cannot mount {path}: {error} (see msfs doctor)") from None
@@ -141,9 +146,13 @@ class _Service:
         except CommandError as error:
             log.error("the configuration stays as it was: %s", error)
             return
-        self._operations.use_limits(settings.limits, strict=settings.strict)
-        self._router.reload(settings.network)
         later = changed_but_not_reloadable(self._settings, settings)
+        limits, longest = settings.limits, self._settings.limits.max_message_size
+        if limits.max_message_size > longest:  # the kernel was told it for as long as this mounts
+            limits = dataclasses.replace(limits, max_message_size=longest)
+            later.append("max_message_size")
+        self._operations.use_limits(limits, strict=settings.strict)
+        self._router.reload(settings.network)
         log.info("read the configuration again")
         if later:
             log.warning("takes effect when mounted anew: %s", ", ".join(later))

@@ -8,6 +8,9 @@
  *   3. Requests are received by the inner loop (_loop.c), and reads, writes and interrupts go
  *      to neither of them (_messages.c).
  *
+ *   4. The kernel sends no more of a write that is too long than it takes to see that it is. What
+ *      it sends is copied before it can be refused, and everybody else waits for that.
+ *
  * And a detail of the session: requests are not spliced.
  *
  * How: the object is loaded with RTLD_GLOBAL before pyfuse3, defines the functions of libfuse
@@ -22,6 +25,8 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <string.h>
+#include <sys/uio.h>
+#include <unistd.h>
 
 /* The kernel refuses more than this many background requests (max_user_bgreq aside). */
 #define BACKGROUND_LIMIT 65535
@@ -30,11 +35,35 @@ struct fuse_session *current_session;
 
 static struct fuse_lowlevel_ops original;
 static int session_hooked;
+static uint32_t longest_write; /* in bytes: what the kernel may send in one FUSE_WRITE */
+static int initializing;       /* what libfuse sends next is its reply to FUSE_INIT */
 
 /* ---- operations ---- */
 
+static ssize_t receive_request(int fd, void *buffer, size_t size, void *userdata)
+{
+    (void)userdata;
+    return read(fd, buffer, size);
+}
+
+/* conn->max_write would do, but libfuse reckons from it the number of pages in a request as well,
+ * and a vectored write has a page for each of its segments, however short they are. */
+static ssize_t send_reply(int fd, struct iovec *parts, int count, void *userdata)
+{
+    struct fuse_init_out *init = count > 1 ? parts[1].iov_base : NULL;
+
+    (void)userdata;
+    if (initializing && init != NULL && init->max_write > longest_write)
+        init->max_write = longest_write;
+    initializing = 0;
+    return writev(fd, parts, count);
+}
+
 static void init_op(void *userdata, struct fuse_conn_info *conn)
 {
+    static const struct fuse_custom_io io = {.writev = send_reply, .read = receive_request};
+
+    initializing = fuse_session_custom_io(current_session, &io, fuse_session_fd(current_session)) == 0;
     if (original.init)
         original.init(userdata, conn);
     conn->max_background = BACKGROUND_LIMIT;
@@ -188,6 +217,17 @@ int hook_reply_create(fuse_req_t req, const struct fuse_entry_param *e,
 
 /* ---- module ---- */
 
+static PyObject *set_longest_write(PyObject *module, PyObject *number)
+{
+    unsigned long bytes = PyLong_AsUnsignedLong(number);
+
+    (void)module;
+    if (bytes == (unsigned long)-1 && PyErr_Occurred())
+        return NULL;
+    longest_write = (uint32_t)bytes;
+    Py_RETURN_NONE;
+}
+
 static PyObject *is_hooked(PyObject *module, PyObject *unused)
 {
     (void)module, (void)unused;
@@ -213,6 +253,8 @@ static PyObject *libfuse_version(PyObject *module, PyObject *unused)
 static PyMethodDef methods[] = {
     {"set_handlers", set_handlers, METH_VARARGS,
      "Who is asked for reads and writes, and told of interrupts."},
+    {"set_longest_write", set_longest_write, METH_O,
+     "How many bytes the kernel may send in one FUSE_WRITE, in the session to come."},
     {"set_pieces", set_pieces, METH_VARARGS,
      "How many bytes the smallest piece of a split write has, and which calls write one buffer."},
     {"system_call", system_call, METH_O,

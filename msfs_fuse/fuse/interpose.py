@@ -16,6 +16,7 @@ finally:
 Request = _interpose.Request
 set_handlers = _interpose.set_handlers
 libfuse_version = _interpose.libfuse_version
+set_longest_write = _interpose.set_longest_write
 set_pieces = _interpose.set_pieces
 system_call = _interpose.system_call
 serve = _interpose.serve

@@ -11,6 +11,8 @@ import pyfuse3
 from msfs_fuse.fuse import inner_loop, interpose
 from msfs_fuse.fuse.operations import Operations
 
+_PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
+
 
 class MountError(Exception):
     """The kernel or fusermount3 refused; the message is its reason."""
@@ -21,6 +23,7 @@ class Session:
 
     Args:
         options: for libfuse.
+        max_message_size: no message will be longer, in bytes.
         busy_poll: microseconds to look for the next request before sleeping.
 
     Raises:
@@ -29,7 +32,12 @@ class Session:
     """
 
     def __init__(
-        self, operations: Operations, mountpoint: str, options: set[str], busy_poll: int
+        self,
+        operations: Operations,
+        mountpoint: str,
+        options: set[str],
+        max_message_size: int,
+        busy_poll: int,
     ) -> None:
         self._operations = operations
         self._loop = inner_loop.install(busy_poll)
@@ -41,6 +49,8 @@ class Session:
             operations.replies.interrupt,
             "debug" in options,
         )
+        # By a page longer than any message, so that the first piece of what is too long is, too.
+        interpose.set_longest_write((max_message_size // _PAGE_SIZE + 2) * _PAGE_SIZE)
         _init(operations, mountpoint, options)
         try:
             interpose.check_session()
