@@ -43,10 +43,10 @@ class Deadlines:
             heappop(self._heap)
         return self._heap[0][0] if self._heap else None
 
-    def pop_due(self, now: int) -> list[Hashable]:
-        """Remove and return the tokens whose time has come, the earliest first."""
-        due = []
-        while (deadline := self.next()) is not None and deadline <= now:
+    def pop_due(self, now: int, most: int | None = None) -> list[Hashable]:
+        """Remove and return the tokens whose time has come, or `most` of them, earliest first."""
+        due: list[Hashable] = []
+        while (deadline := self.next()) is not None and deadline <= now and len(due) != most:
             token = heappop(self._heap)[2]
             del self._live[token]
             due.append(token)

@@ -391,9 +391,9 @@ class Mailslots:
         """When expire() has something to do, in monotonic nanoseconds, or None."""
         return self._reads.next_deadline()
 
-    def expire(self, monotonic: int) -> list[Answer]:
-        """Give up the reads whose time is over."""
-        due = self._reads.pop_due(monotonic)
+    def expire(self, monotonic: int, most: int | None = None) -> list[Answer]:
+        """Give up the reads whose time is over, or `most` of them, the earliest first."""
+        due = self._reads.pop_due(monotonic, most)
         self.counts.reads_timed_out += len(due)
         return [Answer(token, None, errno.ETIMEDOUT) for token in due]
 

@@ -12,6 +12,7 @@ from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.names import check_new_name, fold
 from msfs_fuse.core.shares import ROOT_UID, Shares
 from msfs_fuse.core.slot import Caller, Directory, Node, Slot
+from msfs_fuse.core.tables import is_too_roomy
 
 ROOT_ID = 1
 
@@ -155,6 +156,8 @@ class Tree:
         alike.remove(node)
         if not alike:
             del parent.folded[fold(node.name)]
+        if is_too_roomy(parent.children):
+            parent.children, parent.folded = dict(parent.children), dict(parent.folded)
         parent.mtime = parent.ctime = now
         node.parent = None
 

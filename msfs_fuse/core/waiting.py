@@ -1,10 +1,12 @@
 """The reads that wait, of all slots: found by their token, given up at their deadline."""
 
+from collections import OrderedDict
 from collections.abc import Hashable, Iterator
 
 from msfs_fuse.core.deadlines import Deadlines
 from msfs_fuse.core.shares import Held
 from msfs_fuse.core.slot import Slot
+from msfs_fuse.core.tables import is_too_roomy
 
 
 class WaitingReads:
@@ -42,6 +44,8 @@ class WaitingReads:
         slot, held = entry
         held.waiting -= 1
         del slot.waiting[token]
+        if is_too_roomy(slot.waiting):
+            slot.waiting = OrderedDict(slot.waiting)
         self._deadlines.discard(token)
         return True
 
@@ -49,9 +53,9 @@ class WaitingReads:
         """The earliest deadline in monotonic nanoseconds, or None."""
         return self._deadlines.next()
 
-    def pop_due(self, monotonic: int) -> list[Hashable]:
-        """Remove the reads whose time is over, and return them, the earliest first."""
-        due = self._deadlines.pop_due(monotonic)
+    def pop_due(self, monotonic: int, most: int | None = None) -> list[Hashable]:
+        """Remove and return the reads whose time is over, or `most` of them, the earliest first."""
+        due = self._deadlines.pop_due(monotonic, most)
         for token in due:
             self.remove(token)
         return due

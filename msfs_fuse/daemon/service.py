@@ -1,5 +1,6 @@
 """A mount while it lives: one nursery that starts and stops everything."""
 
+import dataclasses
 import faulthandler
 import gc
 import logging
@@ -74,8 +75,9 @@ class _Service:
                     self._operations,
                     path,
                     settings.fuse_options(),
-                    busy_poll=settings.busy_poll,
+                    max_message_size=settings.limits.max_message_size,
                     max_pages=settings.max_pages,
+                    busy_poll=settings.busy_poll,
                 )
             except (MountError, InterposeError) as error:
                 raise CommandError(f"cannot mount {path}: {error} (see msfs doctor)") from None
@@ -92,6 +94,7 @@ class _Service:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._obey, signals, session, nursery.cancel_scope)
             await nursery.start(self._operations.replies.run_timeouts)
+            await nursery.start(self._operations.replies.polls.run)
             await self._router.start(
                 nursery, self._operations.exchange.deliver, self._operations.exchange.has_slot
             )
@@ -144,9 +147,13 @@ class _Service:
         except CommandError as error:
             log.error("the configuration stays as it was: %s", error)
             return
-        self._operations.use_limits(settings.limits, strict=settings.strict)
-        self._router.reload(settings.network)
         later = changed_but_not_reloadable(self._settings, settings)
+        limits, longest = settings.limits, self._settings.limits.max_message_size
+        if limits.max_message_size > longest:  # the kernel was told it for as long as this mounts
+            limits = dataclasses.replace(limits, max_message_size=longest)
+            later.append("max_message_size")
+        self._operations.use_limits(limits, strict=settings.strict)
+        self._router.reload(settings.network)
         log.info("read the configuration again")
         if later:
             log.warning("takes effect when mounted anew: %s", ", ".join(later))

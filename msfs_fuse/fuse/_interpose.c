@@ -4,9 +4,11 @@
  *   1. Slots are streams (FOPEN_STREAM): no file position, so no lock on it, so that a write on
  *      a handle does not wait for the read that waits on the same handle.
  *   2. The kernel may have any number of background requests (RELEASE) under way, so that a
- *      process which dies with a hundred handles leaves no slot behind for the next `ls`. And a
- *      request may have so many pages that no message is split: answer_init().
- *   3. Requests are received by the inner loop (_loop.c), and reads, writes and interrupts go
+ *      process which dies with a hundred handles leaves no slot behind for the next `ls`.
+ *   3. A request has so many pages that no message is split, and so few bytes that the kernel
+ *      sends no more of a write that is too long than it takes to see that: what it sends is
+ *      copied before it can be refused, and everybody else waits for that.
+ *   4. Requests are received by the inner loop (_loop.c), and reads, writes and interrupts go
  *      to neither of them (_messages.c).
  *
  * And a detail of the session: requests are not spliced.
@@ -28,15 +30,13 @@
 /* The kernel refuses more than this many background requests (max_user_bgreq aside). */
 #define BACKGROUND_LIMIT 65535
 
-/* Pages of bytes in one write: what libfuse's buffer holds. */
-#define MOST_WRITTEN 256
-
 struct fuse_session *current_session;
 const struct fuse_in_header *current_request;
 
 static struct fuse_lowlevel_ops original;
 static int session_hooked;
-static uint16_t max_pages;
+static unsigned short max_pages; /* in one request */
+static unsigned max_write;       /* bytes in one FUSE_WRITE */
 
 /* What this file system takes of what the kernel offers. */
 #define WANTED_FLAGS                                                                               \
@@ -45,8 +45,7 @@ static uint16_t max_pages;
 
 /* ---- operations ---- */
 
-/* libfuse can ask for more pages in a request only together with more bytes, which would let a
- * writer keep the daemon busy for long. So FUSE_INIT is answered here, and libfuse's own answer,
+/* libfuse reckons the pages from the bytes. So FUSE_INIT is answered here, and libfuse's own answer,
  * which follows, is for no request any more: the kernel says ENOENT, and libfuse expects that.
  *
  * No FUSE_ASYNC_DIO: with it, io_submit(2) leaves reads with us that nothing interrupts, and a
@@ -54,7 +53,6 @@ static uint16_t max_pages;
 static void answer_init(const struct fuse_conn_info *conn)
 {
     const struct fuse_init_in *in = (const void *)(current_request + 1);
-    uint32_t most = MOST_WRITTEN * (uint32_t)getpagesize();
     struct {
         struct fuse_out_header header;
         struct fuse_init_out out;
@@ -65,7 +63,7 @@ static void answer_init(const struct fuse_conn_info *conn)
                 .flags = in->flags & WANTED_FLAGS,
                 .max_background = BACKGROUND_LIMIT,
                 .congestion_threshold = BACKGROUND_LIMIT,
-                .max_write = conn->max_write < most ? conn->max_write : most,
+                .max_write = conn->max_write < max_write ? conn->max_write : max_write,
                 .time_gran = 1,
                 .max_pages = max_pages}};
 
@@ -81,14 +79,11 @@ static void init_op(void *userdata, struct fuse_conn_info *conn)
     answer_init(conn);
 }
 
-static PyObject *set_pages(PyObject *module, PyObject *number)
+static PyObject *set_request_size(PyObject *module, PyObject *args)
 {
-    unsigned long pages = PyLong_AsUnsignedLong(number);
-
     (void)module;
-    if (pages == (unsigned long)-1 && PyErr_Occurred())
+    if (!PyArg_ParseTuple(args, "HI:set_request_size", &max_pages, &max_write))
         return NULL;
-    max_pages = pages < UINT16_MAX ? (uint16_t)pages : UINT16_MAX;
     Py_RETURN_NONE;
 }
 
@@ -261,7 +256,8 @@ static PyObject *libfuse_version(PyObject *module, PyObject *unused)
 static PyMethodDef methods[] = {
     {"set_handlers", set_handlers, METH_VARARGS,
      "Who is asked for reads and writes, and told of interrupts."},
-    {"set_pages", set_pages, METH_O, "How many pages the kernel may pass in one request."},
+    {"set_request_size", set_request_size, METH_VARARGS,
+     "How many pages and bytes the kernel may pass in one request, in the session to come."},
     {"set_pieces", set_pieces, METH_VARARGS,
      "How many bytes the smallest piece of a split write has, and which calls write one buffer."},
     {"system_call", system_call, METH_O,

@@ -16,7 +16,7 @@ finally:
 Request = _interpose.Request
 set_handlers = _interpose.set_handlers
 libfuse_version = _interpose.libfuse_version
-set_pages = _interpose.set_pages
+set_request_size = _interpose.set_request_size
 set_pieces = _interpose.set_pieces
 system_call = _interpose.system_call
 serve = _interpose.serve

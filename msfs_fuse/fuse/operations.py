@@ -40,6 +40,9 @@ log = logging.getLogger(__name__)
 _PERMISSIONS = 0o7777
 _NEW_SLOT_MODE = 0o666
 
+# No attribute has a longer value. The rest, up to 64 KiB, would take milliseconds to decode.
+_LONGEST_VALUE = 100
+
 
 def _access(flags: int) -> Access:
     mode = flags & os.O_ACCMODE
@@ -445,7 +448,11 @@ class Operations(pyfuse3.Operations):
     def setxattr(self, inode: int, name: bytes, value: bytes, ctx: pyfuse3.RequestContext) -> None:
         slot = self._attribute_slot(inode, errno.ENOTSUP)
         slot_attributes.set_attribute(
-            slot, os.fsdecode(name), os.fsdecode(value), ctx.uid, self._mail.limits
+            slot,
+            os.fsdecode(name),
+            os.fsdecode(value[:_LONGEST_VALUE]),
+            ctx.uid,
+            self._mail.limits,
         )
         self.replies.settle((), (slot,))
 

@@ -1,4 +1,4 @@
-"""How many pages the kernel passes in one request, so that it need not split a message.
+"""How much the kernel passes in one request: no message is split, and no more of what is none.
 
 A read or a write goes into one request if it has no more pages than that: each segment of a readv
 or writev has a page or more of its own. Of 256 pages, the kernel's usual limit, long vectors are
@@ -13,27 +13,40 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
+from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING
+from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE
+
 _LIMIT = "/proc/sys/fs/fuse/max_pages_limit"
 _LOCK = "/run/msfs.lock"
 _LOCK_PATIENCE, _PAUSE = 1.0, 0.005  # in seconds
 
 PAGE_SIZE = os.sysconf("SC_PAGE_SIZE")
 USUAL = 256  # all that kernels before 6.13 pass
-LARGEST_REQUEST = USUAL * PAGE_SIZE  # bytes of one, whatever its pages: libfuse's buffer
 _MOST_SEGMENTS = 1024  # of one system call: UIO_MAXIOV
 
+
+def longest_write(max_message_size: int) -> int:
+    """How many bytes of a write the kernel is to pass at once, where messages have so many at most.
+
+    Whole pages, and more bytes than a message: the first piece of what is too long is too long
+    itself. Messages to other hosts may be longer than those of slots.
+    """
+    return (max(max_message_size, REMOTE_MESSAGE_SIZE) // PAGE_SIZE + 1) * PAGE_SIZE
+
+
 # A segment may begin on one page and end on another, and what lies between is of whole pages.
-ENOUGH = 2 * _MOST_SEGMENTS + LARGEST_REQUEST // PAGE_SIZE
+ENOUGH = 2 * _MOST_SEGMENTS + longest_write(MESSAGE_SIZE_CEILING) // PAGE_SIZE
 
 
-def smallest_piece(pages: int) -> int:
+def smallest_piece(pages: int, longest: int) -> int:
     """The bytes that the first piece of a split write has at least.
 
-    It is split because its pages are used up, with a byte or more in each, or its bytes. Where
-    there are more pages than segments can begin and end on, the others are full.
+    It is split because its pages are used up, with a byte or more in each, or its bytes, of which
+    there are `longest`. Where there are more pages than segments can begin and end on, the others
+    are full.
     """
     full = max(0, pages - 2 * _MOST_SEGMENTS)
-    return min(LARGEST_REQUEST, max(pages, full * PAGE_SIZE))
+    return min(longest, max(pages, full * PAGE_SIZE))
 
 
 def mounted_with(pages: int, mount: Callable[[], None]) -> int:

@@ -35,19 +35,21 @@ _FETCHED_AT_ONCE = 15 * PAGE_SIZE
 
 
 class Pieces:
-    """Tells pieces from whole writes, for a mount whose requests have so many pages at most."""
+    """Tells pieces from whole writes."""
 
     def __init__(self) -> None:
-        self.use(USUAL)
+        self.use(USUAL, USUAL * PAGE_SIZE)
 
-    def use(self, pages: int) -> None:
-        """Take the number of pages, and have the extension find out by itself what is plain.
+    def use(self, pages: int, longest: int) -> None:
+        """Take how many pages and bytes of a write come at most in one request.
+
+        The extension finds out by itself what is plain.
 
         What is so short that it is no piece, or is all that a plain write(2) was given, comes to
         `on_write` without the number of its thread. The rest is asked for by `is_whole_write`.
         """
         self._pages = pages
-        smallest = min(smallest_piece(pages), _FETCHED_AT_ONCE)
+        smallest = min(smallest_piece(pages, longest), _FETCHED_AT_ONCE)
         interpose.set_pieces(smallest, bytes(map(int, _ONE_BUFFER.get(MACHINE, ()))))
 
     def is_rest_of_read(self, offset: int) -> bool:

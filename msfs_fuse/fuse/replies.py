@@ -4,7 +4,9 @@ import errno
 import logging
 import math
 import time
+from collections import OrderedDict
 from collections.abc import Iterable
+from itertools import islice
 from typing import Protocol, cast
 
 import trio
@@ -12,10 +14,22 @@ import trio
 from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.slot import Answer, Slot
+from msfs_fuse.core.tables import is_too_roomy
 
 log = logging.getLogger(__name__)
 
 _SECONDS_PER_NANOSECOND = 1e-9
+
+# To answer a read or to notify a poll takes some microseconds, most of them to wake a process. What
+# one request can bring about of that is done for so many at once; others follow in parts, which end
+# after so many seconds. Between parts those who wait for the daemon have their turn.
+_AT_ONCE = 16
+_PART = 0.0005
+
+# A poll notification that took longer, in seconds, wakes very many. Such may take a tenth of the
+# time: after each part there is a rest of so many times as long.
+_SLOW = 0.0002
+_REST = 9
 
 
 class Request(Protocol):
@@ -42,10 +56,18 @@ class Polls:
 
     One poll handle serves one notification, and a newer one replaces an older one of the same
     open file. A notification only makes the kernel ask again, so one too many does no harm.
+
+    A slot may be polled by thousands of open files, and one open file by thousands of epoll
+    descriptors, all of which the kernel wakes before it goes on. So only a few are notified at
+    once, and those that took long last time are not: they follow in `run`.
     """
 
     def __init__(self) -> None:
-        self.waiting: dict[Slot, dict[object, PollHandle]] = {}
+        self.waiting: OrderedDict[Slot, dict[object, PollHandle]] = OrderedDict()
+        self._later: OrderedDict[object, PollHandle] = OrderedDict()
+        self._slow: set[object] = set()
+        self._slots_later = 0  # how many of the first slots in `waiting` are to be woken
+        self._some = trio.Event()
 
     def add(self, slot: Slot, file: object, poll_handle: PollHandle) -> None:
         """Wake this one at the slot's next change."""
@@ -53,24 +75,71 @@ class Polls:
 
     def discard(self, slot: Slot, file: object) -> None:
         """The open file is closed."""
+        self._later.pop(file, None)
+        self._slow.discard(file)
         waiting = self.waiting.get(slot)
-        if waiting and waiting.pop(file, None) is not None and not waiting:
+        if waiting is None or waiting.pop(file, None) is None:
+            return
+        if not waiting:
             del self.waiting[slot]
+        elif is_too_roomy(waiting):
+            self.waiting[slot] = dict(waiting)
 
     def wake(self, slot: Slot) -> None:
         """The slot changed: it got a message, or room for one."""
         if not self.waiting:
             return
-        for poll_handle in self.waiting.pop(slot, {}).values():
-            try:
-                poll_handle.notify()
-            except OSError as error:
-                log.debug("poll notification: %s", error)
+        files = iter(self.waiting.pop(slot, {}).items())
+        for file, poll_handle in islice(files, _AT_ONCE):
+            if file in self._slow:
+                self._later[file] = poll_handle
+            else:
+                self._notify(file, poll_handle)
+        self._later.update(files)
+        if self._later:
+            self._some.set()
 
     def wake_all(self) -> None:
         """Something that concerns all slots changed."""
-        for slot in list(self.waiting):
+        for slot in list(islice(self.waiting, _AT_ONCE)):
             self.wake(slot)
+        self._slots_later = len(self.waiting)
+        if self._slots_later:
+            self._some.set()
+
+    def _notify(self, file: object, poll_handle: PollHandle) -> None:
+        start = time.perf_counter()
+        try:
+            poll_handle.notify()
+        except OSError as error:
+            log.debug("poll notification: %s", error)
+        if time.perf_counter() - start > _SLOW:
+            self._slow.add(file)
+        else:
+            self._slow.discard(file)
+
+    async def run(self, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Notify those who were too many to be notified at once. Sleeps while there are none."""
+        task_status.started()
+        while True:
+            await self._some.wait()
+            self._some = trio.Event()
+            while self._later or self._slots_later:
+                start = time.perf_counter()
+                while time.perf_counter() - start < _PART and self._notify_next():
+                    pass
+                await trio.sleep(_REST * (time.perf_counter() - start))
+
+    def _notify_next(self) -> bool:
+        if self._later:
+            self._notify(*self._later.popitem(last=False))
+        elif self._slots_later and self.waiting:
+            self._slots_later -= 1
+            self.wake(next(iter(self.waiting)))
+        else:
+            self._slots_later = 0
+            return False
+        return True
 
 
 class Replies:
@@ -138,7 +207,12 @@ class Replies:
         """Give up reads when their time is over. Sleeps while none has a timeout."""
         task_status.started()
         while True:
-            self.settle(self._mail.expire(time.monotonic_ns()))
+            start = time.perf_counter()
+            answers = self._mail.expire(time.monotonic_ns(), _AT_ONCE)
+            self.settle(answers)
+            if len(answers) == _AT_ONCE:
+                await trio.sleep(time.perf_counter() - start)
+                continue
             deadline = self._mail.next_deadline()
             self._deadline = math.inf if deadline is None else deadline
             self._earlier = trio.Event()

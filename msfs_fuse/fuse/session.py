@@ -21,8 +21,9 @@ class Session:
 
     Args:
         options: for libfuse.
-        busy_poll: microseconds to look for the next request before sleeping.
+        max_message_size: no message will be longer, in bytes.
         max_pages: how many the kernel may pass in one request, if it can be had.
+        busy_poll: microseconds to look for the next request before sleeping.
 
     Raises:
         MountError: it could not be mounted.
@@ -35,8 +36,9 @@ class Session:
         mountpoint: str,
         options: set[str],
         *,
-        busy_poll: int,
+        max_message_size: int,
         max_pages: int,
+        busy_poll: int,
     ) -> None:
         self._operations = operations
         self._loop = inner_loop.install(busy_poll)
@@ -48,9 +50,10 @@ class Session:
             operations.replies.interrupt,
             "debug" in options,
         )
-        interpose.set_pages(max_pages)
+        longest = pages.longest_write(max_message_size)
+        interpose.set_request_size(max_pages, longest)
         got = pages.mounted_with(max_pages, lambda: _init(operations, mountpoint, options))
-        operations.pieces.use(got)
+        operations.pieces.use(got, longest)
         try:
             interpose.check_session()
         except interpose.InterposeError:

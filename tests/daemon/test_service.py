@@ -158,6 +158,18 @@ def test_a_broken_configuration_changes_nothing(tmp_path: Path) -> None:
         assert service.status()["max_waiting"] == "9"
 
 
+def test_messages_get_no_longer_than_the_kernel_was_told(tmp_path: Path) -> None:
+    with serving(tmp_path) as service:
+        service.hear()
+        service.reload('[mount]\noptions = ["max_message_size=100k", "max_waiting=9"]\n')
+        status = service.status()
+        assert (status["max_message_size"], status["max_waiting"]) == (str(64 << 10), "9")
+        complaint = "takes effect when mounted anew: max_message_size"
+        wait_until(lambda: complaint in (tmp_path / "log").read_text())
+        service.reload('[mount]\noptions = ["max_message_size=1k"]\n')
+        assert service.status()["max_message_size"] == "1024"
+
+
 def test_the_watchdog_is_fed(tmp_path: Path) -> None:
     with serving(tmp_path, WATCHDOG_USEC="400000") as service:
         heard = [service.hear() for _ in range(2)]

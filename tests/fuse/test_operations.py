@@ -3,6 +3,7 @@
 import errno
 import os
 import stat
+import tracemalloc
 
 import pytest
 
@@ -104,6 +105,19 @@ async def test_attributes(kernel: Kernel) -> None:
         await kernel.ask("setxattr", inode, b"user.mailslot.read_timeout", b"1", BOB)
     with refused_with(errno.ENODATA):
         await kernel.ask("getxattr", ROOT_INODE, b"user.mailslot.read_timeout", ALICE)
+
+
+async def test_a_value_that_is_far_too_long_is_not_decoded(kernel: Kernel) -> None:
+    """64 KiB that are no text took more than a millisecond, in which everybody waits."""
+    await kernel.create("slot")
+    inode, value = await kernel.lookup("slot"), b"\xff" * (64 << 10)
+    tracemalloc.start()
+    try:
+        with refused_with(errno.EINVAL):
+            await kernel.ask("setxattr", inode, b"user.mailslot.network", value, ALICE)
+        assert tracemalloc.get_traced_memory()[1] < len(value)
+    finally:
+        tracemalloc.stop()
 
 
 async def test_what_goes_wrong_inside_is_eio_and_logged(

@@ -3,21 +3,24 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from msfs_fuse.core.limits import MESSAGE_SIZE_CEILING
 from msfs_fuse.fuse import pages
-from msfs_fuse.fuse.pages import ENOUGH, LARGEST_REQUEST, PAGE_SIZE, smallest_piece
+from msfs_fuse.fuse.pages import ENOUGH, PAGE_SIZE, longest_write, smallest_piece
+
+LONGEST = longest_write(MESSAGE_SIZE_CEILING)
 
 # A segment: where on its first page it begins, and how many bytes it has.
 SEGMENT = st.tuples(
     st.integers(0, PAGE_SIZE - 1),
-    st.one_of(st.integers(1, 3), st.integers(1, 3 * PAGE_SIZE), st.just(LARGEST_REQUEST)),
+    st.one_of(st.integers(1, 3), st.integers(1, 3 * PAGE_SIZE), st.just(LONGEST)),
 )
 
 
 def first_request(segments: list[tuple[int, int]], most_pages: int) -> int:
-    """The bytes that the kernel passes first: of so many pages, and LARGEST_REQUEST, at most."""
+    """The bytes that the kernel passes first: of so many pages, and LONGEST, at most."""
     count, left = 0, most_pages
     for offset, length in segments:
-        fits = min(length, left * PAGE_SIZE - offset, LARGEST_REQUEST - count)
+        fits = min(length, left * PAGE_SIZE - offset, LONGEST - count)
         count += max(fits, 0)
         if fits < length:
             break
@@ -36,15 +39,15 @@ def test_what_is_shorter_is_no_piece(
     segments = (segments * times)[:1024]
     whole = sum(length for _, length in segments)
     first = first_request(segments, most_pages)
-    assert first == whole or first >= smallest_piece(most_pages)
+    assert first == whole or first >= smallest_piece(most_pages, LONGEST)
 
 
 def test_enough_pages_are_enough() -> None:
     """Then only what has more bytes than a request is split, and no message has so many."""
-    assert smallest_piece(ENOUGH) == LARGEST_REQUEST
-    assert smallest_piece(ENOUGH - 1) < LARGEST_REQUEST
+    assert smallest_piece(ENOUGH, LONGEST) == LONGEST
+    assert smallest_piece(ENOUGH - 1, LONGEST) < LONGEST
     tiny = [(PAGE_SIZE - 1, 2)] * 1023
-    assert first_request([*tiny, (1, LARGEST_REQUEST)], ENOUGH) == LARGEST_REQUEST
+    assert first_request([*tiny, (1, LONGEST)], ENOUGH) == LONGEST
 
 
 def test_mounting_without_the_right_to_raise_the_limit() -> None:

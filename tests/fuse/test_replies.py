@@ -2,6 +2,8 @@
 
 import errno
 import os
+import time
+from collections.abc import Callable
 
 import pytest
 import trio
@@ -77,6 +79,88 @@ async def test_a_closed_file_is_not_woken(kernel: Kernel) -> None:
     await kernel.release(client)
     kernel.write(server, b"x")
     assert poll.notified == 0
+
+
+async def eventually(condition: Callable[[], bool]) -> None:
+    with trio.fail_after(10):
+        while not condition():
+            await trio.sleep(0.001)
+
+
+async def test_very_many_polls_are_told_in_parts(kernel: Kernel, nursery: trio.Nursery) -> None:
+    server = await kernel.create("slot")
+    polls = [Poll() for _ in range(1000)]
+    for poll in polls:
+        await kernel.poll(await kernel.open("slot"), poll)
+    kernel.write(server, b"x")
+    assert 0 < sum(poll.notified for poll in polls) < 50
+    await nursery.start(kernel.operations.replies.polls.run)
+    await eventually(lambda: all(poll.notified == 1 for poll in polls))
+    nursery.cancel_scope.cancel()
+
+
+async def test_room_in_the_mount_is_told_in_parts(kernel: Kernel, nursery: trio.Nursery) -> None:
+    full = await kernel.create("full")
+    kernel.write(full, b"x" * 97)
+    polls = [Poll() for _ in range(1000)]
+    for number, poll in enumerate(polls):
+        await kernel.poll(await kernel.create(f"slot{number}"), poll)
+    kernel.read(full)
+    assert 0 < sum(poll.notified for poll in polls) < 50
+    await nursery.start(kernel.operations.replies.polls.run)
+    await eventually(lambda: all(poll.notified == 1 for poll in polls))
+    nursery.cancel_scope.cancel()
+
+
+class SlowPoll(Poll):
+    """An open file that very many epoll descriptors wait for."""
+
+    def notify(self) -> None:
+        time.sleep(0.001)
+        super().notify()
+
+
+async def test_who_takes_long_is_told_later(kernel: Kernel, nursery: trio.Nursery) -> None:
+    server, client = await kernel.create("slot"), await kernel.open("slot")
+    slow, other = SlowPoll(), Poll()
+    for count in (1, 2):
+        await kernel.poll(server, slow)
+        await kernel.poll(client, other)
+        kernel.write(server, b"x")
+        kernel.read(server)
+        assert (slow.notified, other.notified) == (1, count)
+    await nursery.start(kernel.operations.replies.polls.run)
+    await eventually(lambda: slow.notified == 2)
+    nursery.cancel_scope.cancel()
+
+
+async def test_who_is_told_later_and_closes_is_not_told(
+    kernel: Kernel, nursery: trio.Nursery
+) -> None:
+    server, client = await kernel.create("slot"), await kernel.open("slot")
+    slow = SlowPoll()
+    for _ in range(2):
+        await kernel.poll(client, slow)
+        kernel.write(server, b"x")
+        kernel.read(server)
+    await kernel.release(client)
+    await nursery.start(kernel.operations.replies.polls.run)
+    await trio.sleep(0.01)
+    assert slow.notified == 1
+    nursery.cancel_scope.cancel()
+
+
+async def test_very_many_timeouts_leave_room_for_others(
+    kernel: Kernel, nursery: trio.Nursery
+) -> None:
+    server, inode = await kernel.create("slot"), await kernel.lookup("slot")
+    await kernel.ask("setxattr", inode, MILLISECONDS, b"1", ALICE)
+    reads = [kernel.read(server) for _ in range(1000)]
+    time.sleep(0.005)  # all are due
+    await nursery.start(kernel.operations.replies.run_timeouts)
+    assert sum(read.answer is not None for read in reads) < 500
+    await eventually(lambda: all(read.answer == errno.ETIMEDOUT for read in reads))
+    nursery.cancel_scope.cancel()
 
 
 async def test_an_interrupted_read_gets_no_message(

@@ -34,6 +34,12 @@ def resident_bytes(pid: int) -> int:
     return int(match[1]) * 1024
 
 
+def bytes_received(pid: int) -> int:
+    match = re.search(r"^rchar: (\d+)", Path(f"/proc/{pid}/io").read_text(), re.MULTILINE)
+    assert match
+    return int(match[1])
+
+
 def kernel_inodes() -> int:
     """How many inodes of all FUSE mounts the kernel remembers."""
     match = re.search(r"^fuse_inode +(\d+)", Path("/proc/slabinfo").read_text(), re.MULTILINE)
@@ -63,6 +69,28 @@ def test_the_kernel_forgets_names_that_are_gone(mount: Mount) -> None:
         mount.path,
     )
     wait_until(lambda: kernel_inodes() - before < 2000)
+
+
+TOO_LONG = """
+client = os.open(sys.argv[1], os.O_WRONLY | os.O_CREAT)
+for size in (70_000, 1 << 20, 8 << 20):
+    for call in (os.write, lambda handle, data: os.writev(handle, [data])):
+        for _ in range(10):
+            try:
+                call(client, bytes(size))
+            except OSError as error:
+                assert error.errno == errno.EMSGSIZE
+            else:
+                print("taken")
+"""
+
+
+def test_what_is_too_long_is_not_fetched(mount: Mount) -> None:
+    """All wait while the daemon fetches a megabyte, only to refuse it."""
+    before = bytes_received(mount.daemon.pid)
+    assert run(TOO_LONG, mount / "slot") == ""
+    assert bytes_received(mount.daemon.pid) - before < 60 * 80_000
+    assert mount.status()["messages_written"] == "0"
 
 
 MADE_UP = """
