@@ -7,7 +7,7 @@
  * serve(), which
  *
  *   - receives, and answers every READ and WRITE at once (_messages.c), and every GETXATTR for
- *     an attribute of the kernel's own, of which `ls -l` sends two for each name;
+ *     an attribute of the kernel's own;
  *   - keeps any other request, and returns: pyfuse3 then receives that one (hook_receive_buf);
  *   - when there is no request, sleeps until there is one, or until trio has something to do:
  *     trio waits in epoll, whose descriptor can itself be waited for.

@@ -286,8 +286,9 @@ static void show(const struct fuse_in_header *header, const char *name)
                  (unsigned long long)header->nodeid, header->len, header->pid);
 }
 
-/* `ls -l` asks each name for attributes that belong to the kernel. No file here has one, so that
- * is told without a turn of trio. */
+/* `ls -l` asks for attributes that belong to the kernel. Files here cannot have any. Told so
+ * (EOPNOTSUPP), it asks for each of them once in all; told that this file has none (ENODATA), it
+ * would ask each name. cp(1), tar(1) and rsync(1) take both alike. */
 static int is_foreign(const struct fuse_getxattr_in *in)
 {
     const char *name = (const char *)(in + 1); /* ends with a 0: the kernel writes it */
@@ -321,7 +322,7 @@ int handle_message(const struct fuse_in_header *header)
         if (!is_foreign(in))
             return 0;
         show(header, "GETXATTR");
-        answer(header->unique, ENODATA, NULL, 0);
+        answer(header->unique, EOPNOTSUPP, NULL, 0);
         return 1;
     }
     return 0;

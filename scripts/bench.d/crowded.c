@@ -5,7 +5,7 @@
  *                                             and a reader that waits
  *     crowded writes FILE SIZE COUNT WRITERS  so many writers of one file, with nobody to read
  *     crowded beside DIR COUNT                one user's write and read so many times, for each
- *                                             line on stdin
+ *                                             line on stdin; "refused" if a write is
  *     crowded flood DIR                       writes and reads a slot of its own for ever
  *     crowded list DIR                        opens and closes the directory for ever
  *     crowded long DIR                        lists it with the attributes of all for ever
@@ -19,6 +19,7 @@
  */
 #define _GNU_SOURCE
 #include <dirent.h>
+#include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <pthread.h>
@@ -146,16 +147,24 @@ static void beside(const char *directory, size_t count)
     while (fgets(line, sizeof line, stdin)) {
         struct samples each = samples_for(count);
 
+        int refused = 0;
+
         for (size_t i = 0; i < count; i++) {
             double t = now_us();
 
-            writes(fd, 64, 1);
+            if (write(fd, message, 64) != 64) {
+                refused = errno;
+                break;
+            }
             reads(fd, 1);
             add(&each, now_us() - t);
             usleep(500); /* a user, not a flood */
         }
         printf("{");
-        print_stats("both", &each);
+        if (refused)
+            printf("\"refused\": \"%s\"", strerror(refused));
+        else
+            print_stats("both", &each);
         printf("}\n");
         fflush(stdout);
         free(each.us);

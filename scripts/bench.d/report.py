@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 Cell = str | int | float | None
+REASONS = ("missing", "refused")  # what a cell begins with that says why there is no figure
 LIMIT = 1.3  # a cost that grows by more is a finding
 
 
@@ -28,15 +29,15 @@ class Table:
         if not self.columns:
             return self.title
         cells = [self.columns, *(tuple(shown(cell) for cell in row) for row in self.rows)]
-        # A reason why a rival is missing runs over the columns to its right.
+        # A reason runs over the columns to its right.
         widths = [
-            max(len(row[i]) for row in cells if not row[i].startswith("missing"))
+            max(len(row[i]) for row in cells if not row[i].startswith(REASONS))
             for i in range(len(self.columns))
         ]
         lines = [self.title]
         for row in cells:
             words = [
-                word.ljust(width) if i == 0 or word.startswith("missing") else word.rjust(width)
+                word.ljust(width) if i == 0 or word.startswith(REASONS) else word.rjust(width)
                 for i, (word, width) in enumerate(zip(row, widths, strict=True))
             ]
             lines.append("  " + "  ".join(words).rstrip())

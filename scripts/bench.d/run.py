@@ -9,6 +9,7 @@ import subprocess
 from datetime import UTC, datetime
 from pathlib import Path
 
+from fairness import Fairness
 from growth import Growth
 from lab import Lab, Missing
 from netbios import Netbios
@@ -82,13 +83,14 @@ def run(args: argparse.Namespace) -> int:
         growth = Growth(lab, rivals, args.rounds, args.quick)
         network = Network(lab, rivals, args.rounds, args.quick)
         shared = Shared(lab, rivals, args.rounds, args.quick)
+        fairness = Fairness(lab, rivals, args.rounds, args.quick, args.earlier)
         scale = Scale(lab, rivals, args.quick, args.hosts, args.presence)
         sections = {
             "core": shared.core,
             "write": duel.write,
             "pingpong": duel.pingpong,
             "saturated": shared.saturated,
-            "fairness": shared.fairness,
+            "fairness": fairness.tables,
             "sizes": shared.sizes,
             "listing": shared.listing,
             "shell": duel.shell,

@@ -1,27 +1,19 @@
-"""What a message costs everybody: one core for all, many pairs, and one user beside others."""
+"""What a message costs where all share their cores: one core, many pairs; and long lists."""
 
-import contextlib
 import json
-import os
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from lab import Lab, Missing, Mount
 from report import Table, verdict
 from rivals import Rivals
-from sections import OURS, Contender, Sample, interleave, tell
+from sections import OURS, Contender, Sample, interleave
 
 PAIRS = 16
 SIZES = (64, 255, 256, 4096, 16384, 65536)
-WAITING = 16_000
-# Others than who is measured, where that can be: another user, whose share is another.
-NEIGHBOUR = (
-    ["setpriv", "--reuid=65533", "--regid=65533", "--clear-groups"] if os.geteuid() == 0 else []
-)
 LIST_LIMIT = 10.0
-BESIDE_LIMIT = 3.0
 ASLEEP = f"{OURS}, busy_poll=0"
 NULL = "C null fs"
 
@@ -135,70 +127,6 @@ class Shared:
             )
         table.notes.append("msfs/it: of the messages a second; more is better.")
         return table
-
-    # One user beside others
-
-    @contextlib.contextmanager
-    def _others(self, mount: Mount, what: str, processes: int) -> Iterator[None]:
-        with contextlib.ExitStack() as stack:
-            for _ in range(processes):
-                command = ["timeout", "120", self.rivals.crowded(), what, mount.path]
-                stack.enter_context(self.lab.background([*NEIGHBOUR, *command]))
-            time.sleep(0.3)
-            yield
-
-    @contextlib.contextmanager
-    def _held(self, *words: str | Path) -> Iterator[None]:
-        """With something that is made once and held."""
-        with self.lab.dialogue([*words], 120) as holder:
-            holder.hear()
-            yield
-            holder.say()
-
-    def fairness(self) -> list[Table]:
-        """What one user's write and read takes while another uses the same mount."""
-        title = "fairness: one user's write and read, µs; none is pinned"
-        columns = ("beside", "median", "p99", "times idle", "p99, times", "goal", "verdict")
-        table = Table("fairness", title, columns)
-        found: dict[str, list[tuple[float, float]]] = {}
-        # As it is mounted for all: with the limits that a mount has unless told otherwise.
-        ours = self.lab.fresh("fuse.msfs", [self.lab.msfs, "mount", "-f", "-o", "allow_other"])
-        with self.lab.placed(None, None), ours as mount:
-            program = self.rivals.crowded()
-            with self.lab.dialogue([program, "beside", mount.path, "300"], 60) as user:
-
-                def ask(name: str, what: str = "", processes: int = 0) -> None:
-                    with self._others(mount, what, processes):
-                        user.say()
-                        sample: Sample = json.loads(user.hear())
-                    both = sample["both"]
-                    found.setdefault(name, []).append((both["median"], both["p99"]))
-
-                waiting = [*NEIGHBOUR, program, "wait", mount.path, str(WAITING)]
-                for turn in range(self.rounds):
-                    tell(f"  round {turn + 1} of {self.rounds}")
-                    ask("nobody")
-                    ask("1 flood", "flood", 1)
-                    ask("8 floods", "flood", 8)
-                    with self._held(*waiting):
-                        ask(f"{WAITING:,} waiting reads")
-                    with self._held(*NEIGHBOUR, program, "bytes", mount.path):
-                        ask("as many bytes as one may have")
-                with self._held(program, "fill", mount.path, str(self.slots)):
-                    for _ in range(self.rounds):
-                        ask(f"{self.slots:,} slots")
-                        ask(f"{self.slots:,} slots, 1 long list", "long", 1)
-                        ask(f"{self.slots:,} slots, 4 opendir loops", "list", 4)
-        idle = found["nobody"]
-        for name, samples in found.items():
-            middle = [statistics.median(s[k] for s in samples) for k in (0, 1)]
-            ratio, tail = (
-                statistics.median(s[k] / i[k] for s, i in zip(samples, idle, strict=True))
-                for k in (0, 1)
-            )
-            goal = BESIDE_LIMIT if name != "nobody" else None
-            table.add(name, *middle, ratio, tail, goal, verdict(ratio, goal))
-        return [table]
 
     def sizes(self) -> list[Table]:
         """What a message costs by its size."""
