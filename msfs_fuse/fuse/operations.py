@@ -25,7 +25,7 @@ from msfs_fuse.fuse import procfs
 from msfs_fuse.fuse.control import Numbers, control_directory
 from msfs_fuse.fuse.exchange import Exchange
 from msfs_fuse.fuse.files import ControlFile, OpenFile, RemoteFile, SlotFile
-from msfs_fuse.fuse.graves import Graves
+from msfs_fuse.fuse.graves import Graves, LateOpens
 from msfs_fuse.fuse.handler import handler
 from msfs_fuse.fuse.invalidations import Invalidations
 from msfs_fuse.fuse.listings import Listings
@@ -76,6 +76,7 @@ class Operations(pyfuse3.Operations):
         self._control = control_directory(mail, mountpoint, router, numbers, time.time_ns())
         self._files: dict[int, OpenFile] = {}
         self._listings = Listings(self._inodes, mail.shares, self._extra_entries)
+        self._late = LateOpens()
         self._handle_numbers = itertools.count(1)
         self._max_pages = procfs.pages_per_request()
         procfs.expect_pieces(self._max_pages)
@@ -118,6 +119,8 @@ class Operations(pyfuse3.Operations):
         node = self._find(self._inodes[parent_inode], os.fsdecode(name))
         if isinstance(node, RemoteSlot) and procfs.is_making_directory(ctx.pid):
             raise SlotError(errno.ENOENT)  # every name is there, but may become a directory
+        if isinstance(node, Slot) and self._late.is_to_create(ctx.pid):
+            raise SlotError(errno.ENOENT)
         return self._inodes.remember(node)
 
     @handler
@@ -265,6 +268,7 @@ class Operations(pyfuse3.Operations):
     def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        self._late.discard(ctx.pid)
         directory = self._inodes.directory(parent_inode)
         text = os.fsdecode(name)
         existing = directory.children.get(text)
@@ -296,9 +300,14 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        node = self._inodes[inode]
-        if isinstance(node, Slot):
-            return self._stream(self._slot_file(self._open_slot(node, flags, ctx)))
+        try:
+            node = self._inodes[inode]
+            if isinstance(node, Slot):
+                return self._stream(self._slot_file(self._open_slot(node, flags, ctx)))
+        except SlotError as error:
+            if error.errno == errno.ESTALE:
+                self._late.add(ctx.pid)
+            raise
         access = _access(flags)
         if isinstance(node, RemoteSlot):
             if access.reads:

@@ -10,6 +10,8 @@ from msfs_fuse.fuse import interpose
 # one of them writes in the other.
 _MACHINE = os.uname().machine
 _MKDIR = {"x86_64": {b"83", b"258"}, "aarch64": {b"34"}}
+# Which argument has the flags: open and openat; those of i386.
+_OPEN = {"x86_64": {b"2": 2, b"257": 3, b"5": 2, b"295": 3}, "aarch64": {b"56": 3}}
 # By what they write: one buffer whose length is the third argument, or so many segments.
 _ONE_BUFFER = {
     "x86_64": {b"1", b"18", b"4", b"181"},  # write, pwrite64; of i386
@@ -132,13 +134,24 @@ class SystemCalls:
 _system_calls = SystemCalls()
 
 
+def _visible_call(tid: int) -> list[bytes]:
+    try:
+        return _system_calls.of(tid)
+    except PermissionError:
+        return []
+
+
 def is_making_directory(tid: int) -> bool:
     """Whether a thread is in mkdir(2), which looks the name up before it makes the directory."""
-    try:
-        call = _system_calls.of(tid)
-    except PermissionError:
-        return False
+    call = _visible_call(tid)
     return bool(call) and call[0] in _MKDIR.get(_MACHINE, ())
+
+
+def is_opening_to_create(tid: int) -> bool:
+    """Whether a thread is in an open(2) with O_CREAT, and so gets what is there or a new file."""
+    call = _visible_call(tid)
+    argument = _OPEN.get(_MACHINE, {}).get(call[0]) if len(call) > 3 else None
+    return argument is not None and bool(int(call[argument], 16) & os.O_CREAT)
 
 
 def expect_pieces(max_pages: int) -> None:

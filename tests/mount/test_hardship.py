@@ -335,6 +335,26 @@ def test_opens_and_closes_in_a_storm(mount: Mount) -> None:
     assert os.listdir(mount.path) == [".msfs"]
 
 
+def test_servers_in_a_storm(mount: Mount) -> None:
+    """Where a slot comes and goes all the time, a server gets it, or there is another one."""
+    code = """
+    finish, outcomes = time.monotonic() + 2, set()
+    while time.monotonic() < finish:
+        try:
+            os.close(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT))
+            outcomes.add("served")
+        except OSError as error:
+            outcomes.add(errno.errorcode[error.errno])
+    print(*sorted(outcomes))
+    """
+    with ExitStack() as stack:
+        storms = [stack.enter_context(started(code, mount / "slot")) for _ in range(4)]
+        assert {name for storm in storms for name in output_of(storm).split()} == {
+            "EACCES",
+            "served",
+        }
+
+
 def test_an_idle_mount_sleeps(mount: Mount) -> None:
     with started(WAITERS, mount / "slot", 20) as waiters:
         assert line_of(waiters) == "ready"
