@@ -62,6 +62,7 @@ CORE_MAY_IMPORT = {
     "heapq",
     "itertools",
     "os",
+    "stat",
     "re",
     "string",
     "typing",

@@ -37,6 +37,8 @@ from msfs_fuse.fuse.replies import Replies, Request
 log = logging.getLogger(__name__)
 
 _PERMISSIONS = 0o7777
+# Of a slot, which nobody executes: no bit for that has to be cleared by writes.
+_SLOT_PERMISSIONS = 0o777
 _NEW_SLOT_MODE = 0o666
 
 
@@ -149,7 +151,8 @@ class Operations(pyfuse3.Operations):
                 gid = attr.st_gid if fields.update_gid else node.gid
                 self._mail.tree.set_owner(node, uid, gid, time.time_ns())
             if fields.update_mode:
-                self._mail.tree.set_mode(node, attr.st_mode & _PERMISSIONS, time.time_ns())
+                bits = _SLOT_PERMISSIONS if isinstance(node, Slot) else _PERMISSIONS
+                self._mail.tree.set_mode(node, attr.st_mode & bits, time.time_ns())
         elif fields.update_uid or fields.update_gid or fields.update_mode:
             raise SlotError(errno.EPERM)
         return attributes(node)
@@ -281,7 +284,7 @@ class Operations(pyfuse3.Operations):
             handle = self._mail.create(
                 directory,
                 text,
-                mode & _PERMISSIONS,
+                mode & _SLOT_PERMISSIONS,
                 access,
                 _caller(ctx),
                 time.time_ns(),
