@@ -62,8 +62,8 @@ CORE_MAY_IMPORT = {
     "heapq",
     "itertools",
     "os",
-    "stat",
     "re",
+    "stat",
     "string",
     "typing",
 }
