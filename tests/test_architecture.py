@@ -63,6 +63,7 @@ CORE_MAY_IMPORT = {
     "itertools",
     "os",
     "re",
+    "stat",
     "string",
     "typing",
 }

@@ -169,7 +169,7 @@ class Mailslots:
             name,
             parent,
             caller.uid,
-            caller.gid,
+            parent.group_for(caller),
             mode if access.reads else UNCLAIMED_MODE,
             now,
             now,
@@ -213,7 +213,8 @@ class Mailslots:
             self._charge(slot, caller)
             if not slot.claimed:
                 mode = adopted_mode()
-                self.tree.set_owner(slot, caller.uid, caller.gid, now)
+                assert slot.parent is not None
+                self.tree.set_owner(slot, caller.uid, slot.parent.group_for(caller), now)
                 self.tree.set_mode(slot, mode, now)
         return self._open(slot, access, caller)
 

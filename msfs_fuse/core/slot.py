@@ -1,5 +1,6 @@
 """What there is: directories, slots, handles, messages, waiting reads."""
 
+import stat
 from collections import OrderedDict, deque
 from collections.abc import Hashable
 from dataclasses import dataclass, field
@@ -91,6 +92,10 @@ class Directory(Node):
     children: dict[str, Node] = field(default_factory=dict)
     folded: dict[str, list[Node]] = field(default_factory=dict)
     order: Order[Node] = field(default_factory=Order)
+
+    def group_for(self, caller: "Caller") -> int:
+        """The group of what a caller makes in here: the directory's own, if that is setgid."""
+        return self.gid if self.mode & stat.S_ISGID else caller.gid
 
 
 @dataclass(slots=True, eq=False)

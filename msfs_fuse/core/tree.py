@@ -6,6 +6,7 @@ it alive, which `Mailslots` knows.
 """
 
 import errno
+import stat
 from itertools import count
 
 from msfs_fuse.core.errors import SlotError
@@ -72,9 +73,8 @@ class Tree:
         """
         self.check_new(parent, name)
         self._shares.charge_name(caller.uid)
-        directory = Directory(
-            self.new_id(), name, parent, caller.uid, caller.gid, mode, now, now, now
-        )
+        gid, mode = parent.group_for(caller), mode | parent.mode & stat.S_ISGID
+        directory = Directory(self.new_id(), name, parent, caller.uid, gid, mode, now, now, now)
         self.attach(directory, parent, now)
         return directory
 

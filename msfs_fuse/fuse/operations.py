@@ -25,7 +25,7 @@ from msfs_fuse.fuse import procfs
 from msfs_fuse.fuse.control import Numbers, control_directory
 from msfs_fuse.fuse.exchange import Exchange
 from msfs_fuse.fuse.files import ControlFile, OpenFile, RemoteFile, SlotFile
-from msfs_fuse.fuse.graves import Graves
+from msfs_fuse.fuse.graves import Graves, LateOpens
 from msfs_fuse.fuse.handler import handler
 from msfs_fuse.fuse.invalidations import Invalidations
 from msfs_fuse.fuse.listings import Listings
@@ -38,6 +38,8 @@ from msfs_fuse.fuse.replies import Replies, Request
 log = logging.getLogger(__name__)
 
 _PERMISSIONS = 0o7777
+# Of a slot, which nobody executes: no bit for that has to be cleared by writes.
+_SLOT_PERMISSIONS = 0o777
 _NEW_SLOT_MODE = 0o666
 
 # No attribute has a longer value. The rest, up to 64 KiB, would take milliseconds to decode.
@@ -80,6 +82,7 @@ class Operations(pyfuse3.Operations):
         self._control = control_directory(mail, mountpoint, router, numbers, time.time_ns())
         self._files: dict[int, OpenFile] = {}
         self._listings = Listings(self._inodes, mail.shares, self._extra_entries)
+        self._late = LateOpens()
         self._handle_numbers = itertools.count(1)
         self.pieces = Pieces()
 
@@ -121,6 +124,8 @@ class Operations(pyfuse3.Operations):
         node = self._find(self._inodes[parent_inode], os.fsdecode(name))
         if isinstance(node, RemoteSlot) and procfs.is_making_directory(ctx.pid):
             raise SlotError(errno.ENOENT)  # every name is there, but may become a directory
+        if isinstance(node, Slot) and self._late.is_to_create(ctx.pid):
+            raise SlotError(errno.ENOENT)
         return self._inodes.remember(node)
 
     @handler
@@ -149,7 +154,8 @@ class Operations(pyfuse3.Operations):
                 gid = attr.st_gid if fields.update_gid else node.gid
                 self._mail.tree.set_owner(node, uid, gid, time.time_ns())
             if fields.update_mode:
-                self._mail.tree.set_mode(node, attr.st_mode & _PERMISSIONS, time.time_ns())
+                bits = _SLOT_PERMISSIONS if isinstance(node, Slot) else _PERMISSIONS
+                self._mail.tree.set_mode(node, attr.st_mode & bits, time.time_ns())
         elif fields.update_uid or fields.update_gid or fields.update_mode:
             raise SlotError(errno.EPERM)
         return attributes(node)
@@ -268,6 +274,7 @@ class Operations(pyfuse3.Operations):
     def create(
         self, parent_inode: int, name: bytes, mode: int, flags: int, ctx: pyfuse3.RequestContext
     ) -> tuple[pyfuse3.FileInfo, pyfuse3.EntryAttributes]:
+        self._late.discard(ctx.pid)
         directory = self._inodes.directory(parent_inode)
         text = os.fsdecode(name)
         existing = directory.children.get(text)
@@ -280,7 +287,7 @@ class Operations(pyfuse3.Operations):
             handle = self._mail.create(
                 directory,
                 text,
-                mode & _PERMISSIONS,
+                mode & _SLOT_PERMISSIONS,
                 access,
                 _caller(ctx),
                 time.time_ns(),
@@ -299,9 +306,14 @@ class Operations(pyfuse3.Operations):
 
     @handler
     def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:
-        node = self._inodes[inode]
-        if isinstance(node, Slot):
-            return self._stream(self._slot_file(self._open_slot(node, flags, ctx)))
+        try:
+            node = self._inodes[inode]
+            if isinstance(node, Slot):
+                return self._stream(self._slot_file(self._open_slot(node, flags, ctx)))
+        except SlotError as error:
+            if error.errno == errno.ESTALE:
+                self._late.add(ctx.pid)
+            raise
         access = _access(flags)
         if isinstance(node, RemoteSlot):
             if access.reads:

@@ -6,8 +6,11 @@ import time
 
 from msfs_fuse.fuse import interpose
 
+# Numbers of system calls. Those of i386 are among those of x86_64.
 MACHINE = os.uname().machine
-_MKDIR = {"x86_64": {b"83", b"258"}, "aarch64": {b"34"}}  # numbers of system calls
+_MKDIR = {"x86_64": {b"83", b"258"}, "aarch64": {b"34"}}
+# Which argument has the flags: open and openat; those of i386.
+_OPEN = {"x86_64": {b"2": 2, b"257": 3, b"5": 2, b"295": 3}, "aarch64": {b"56": 3}}
 # What is shown of a thread that does not sleep.
 _RUNNING = [b"running"]
 # How long such a thread is waited for: at a time, in all at once, and in all as a part of the time.
@@ -91,10 +94,21 @@ class SystemCalls:
 system_calls = SystemCalls()
 
 
+def _visible_call(tid: int) -> list[bytes]:
+    try:
+        return system_calls.of(tid)
+    except PermissionError:
+        return []
+
+
 def is_making_directory(tid: int) -> bool:
     """Whether a thread is in mkdir(2), which looks the name up before it makes the directory."""
-    try:
-        call = system_calls.of(tid)
-    except PermissionError:
-        return False
+    call = _visible_call(tid)
     return bool(call) and call[0] in _MKDIR.get(MACHINE, ())
+
+
+def is_opening_to_create(tid: int) -> bool:
+    """Whether a thread is in an open(2) with O_CREAT, and so gets what is there or a new file."""
+    call = _visible_call(tid)
+    argument = _OPEN.get(MACHINE, {}).get(call[0]) if len(call) > 3 else None
+    return argument is not None and bool(int(call[argument], 16) & os.O_CREAT)

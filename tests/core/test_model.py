@@ -31,7 +31,7 @@ from tests.support.core import (
 from tests.support.core_comparison import LIMITS, Comparison, Ledger, Pair
 
 CALLERS = st.sampled_from([ALICE, BOB, ROOT])
-MODES = st.sampled_from([0o600, 0o640, 0o777])
+MODES = st.sampled_from([0o600, 0o640, 0o777, 0o2770])
 ACCESS = st.sampled_from([READS, WRITES, READS_AND_WRITES])
 NAMES = st.sampled_from(["a", "b", "c"] * 4 + ["@a", ".msfs", "a\\b", "é" * 127, "é" * 128])
 

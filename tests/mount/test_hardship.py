@@ -12,9 +12,43 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Mount, MountFactory, force_unmount, is_mounted
-from tests.support.processes import line_of, msfs, output_of, run, started, wait_until
+from tests.support.processes import line_of, msfs, output_of, run, started, state_of, wait_until
 
 SERVER = os.O_RDWR | os.O_CREAT
+
+
+# Writes from memory that never comes, and so holds the slot's lock in the kernel. A page of a file
+# whose file system does not answer is such memory, too.
+LOCK_HOLDER = """
+import fcntl, ctypes, mmap, struct
+memory = mmap.mmap(-1, 4096, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+address = ctypes.addressof(ctypes.c_char.from_buffer(memory))
+faults = fcntl.ioctl(os.open("/dev/userfaultfd", os.O_RDWR), 0xAA00)  # USERFAULTFD_IOC_NEW
+fcntl.ioctl(faults, 0xC018AA3F, struct.pack("3Q", 0xAA, 0, 0))  # UFFDIO_API
+fcntl.ioctl(faults, 0xC020AA00, struct.pack("4Q", address, 4096, 1, 0))  # UFFDIO_REGISTER
+client = os.open(sys.argv[1], os.O_WRONLY)
+print("ready", flush=True)
+os.write(client, memory)
+"""
+
+
+@pytest.mark.skipif(not os.access("/dev/userfaultfd", os.W_OK), reason="needs userfaultfd")
+def test_a_lock_that_a_writer_holds_is_not_of_this_hosts_other_name(mount: Mount) -> None:
+    other_name = mount / f"@{mount.status()['host']}" / "slot"
+    echo = "os.write(os.open(sys.argv[1], os.O_WRONLY | os.O_TRUNC), b'hi')"
+    server = os.open(mount / "slot", SERVER)
+    with started(LOCK_HOLDER, mount / "slot") as holder:
+        assert line_of(holder) == "ready"
+        wait_until(lambda: "userfault" in Path(f"/proc/{holder.pid}/wchan").read_text())
+        with started(echo, mount / "slot") as neighbour:
+            wait_until(lambda: state_of(neighbour.pid) == "D")
+            run(echo, other_name)
+            assert os.read(server, 100) == b"hi"
+            assert neighbour.poll() is None
+            holder.kill()
+            assert neighbour.wait(10) == 0
+    assert os.read(server, 100) == b"hi"
+    os.close(server)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
@@ -299,6 +333,26 @@ def test_opens_and_closes_in_a_storm(mount: Mount) -> None:
         ]
         assert [storm.communicate(timeout=30)[1] for storm in storms] == [b""] * 4
     assert os.listdir(mount.path) == [".msfs"]
+
+
+def test_servers_in_a_storm(mount: Mount) -> None:
+    """Where a slot comes and goes all the time, a server gets it, or there is another one."""
+    code = """
+    finish, outcomes = time.monotonic() + 2, set()
+    while time.monotonic() < finish:
+        try:
+            os.close(os.open(sys.argv[1], os.O_RDWR | os.O_CREAT))
+            outcomes.add("served")
+        except OSError as error:
+            outcomes.add(errno.errorcode[error.errno])
+    print(*sorted(outcomes))
+    """
+    with ExitStack() as stack:
+        storms = [stack.enter_context(started(code, mount / "slot")) for _ in range(4)]
+        assert {name for storm in storms for name in output_of(storm).split()} == {
+            "EACCES",
+            "served",
+        }
 
 
 def test_an_idle_mount_sleeps(mount: Mount) -> None:

@@ -267,10 +267,17 @@ def uring_write(program: Path, mount: Mount, *arguments: object) -> str:
 
 @contextmanager
 def uring_reads(
-    program: Path, server: int, size: int, how: str = "plain", count: int = 1, offset: int = 0
+    program: Path,
+    server: int,
+    size: int,
+    how: str = "plain",
+    count: int = 1,
+    offset: int = 0,
+    segments: int = 1,
 ) -> Iterator[subprocess.Popen[str]]:
     """So many reads at once by io_uring; a line for each that is done."""
-    arguments = ["-", "r", size, 1, offset, server, how, count]
+    kind = "r" if segments == 1 else "R"
+    arguments = ["-", kind, size, segments, offset, server, how, count]
     with subprocess.Popen(
         [program, *map(str, arguments)], stdout=subprocess.PIPE, text=True, pass_fds=[server]
     ) as process:
@@ -299,6 +306,16 @@ def test_an_io_uring_read_is_one_message(mount: Mount, uring: Path, how: str) ->
             os.write(client, message)
         for line in ("3 abc", "5 defgh", "3 ijk"):
             with uring_reads(uring, server, 8, how) as process:
+                assert lines_of(process) == [line]
+
+
+def test_a_vectored_io_uring_read_is_one_message(mount: Mount, uring: Path) -> None:
+    """Of as many segments as the kernel asks for at once."""
+    with opened(mount / "slot", SERVER) as server, opened(mount / "slot", os.O_WRONLY) as client:
+        for message in (b"abc", b"defgh"):
+            os.write(client, message)
+        for line in ("3 abc", "5 defgh"):
+            with uring_reads(uring, server, 256, segments=256) as process:
                 assert lines_of(process) == [line]
 
 

@@ -153,6 +153,32 @@ def test_groups(mount: Mount) -> None:
         assert attempt(ALICE, CLIENT, mount / "slot") == "EACCES"
 
 
+def test_a_setgid_directory_passes_on_its_group(mount: Mount) -> None:
+    os.mkdir(mount / "dir")
+    os.chown(mount / "dir", -1, GROUP)
+    os.chmod(mount / "dir", 0o2777)
+    run("os.mkdir(sys.argv[1])", mount / "dir/below", uid=ALICE)
+    below = os.stat(mount / "dir/below")
+    assert (below.st_gid, bool(below.st_mode & stat.S_ISGID)) == (GROUP, True)
+    with holding(ALICE, mount / "dir/slot", SERVER):
+        assert os.stat(mount / "dir/slot").st_gid == GROUP
+    with (
+        holding(ALICE, mount / "dir/claimed", FIRST_CLIENT),
+        holding(BOB, mount / "dir/claimed", READER),
+    ):
+        found = os.stat(mount / "dir/claimed")
+        assert (found.st_uid, found.st_gid) == (BOB, GROUP)
+
+
+def test_a_slot_takes_no_bits_for_programs(mount: Mount) -> None:
+    with holding(ALICE, mount / "slot", SERVER):
+        os.chmod(mount / "slot", 0o7622)
+        assert stat.S_IMODE(os.stat(mount / "slot").st_mode) == 0o622
+    code = "os.open(sys.argv[1], os.O_RDWR | os.O_CREAT, 0o7777)"
+    with holding(ALICE, mount / "other", code):
+        assert stat.S_IMODE(os.stat(mount / "other").st_mode) == 0o777
+
+
 def test_a_slot_that_comes_and_goes_keeps_strangers_out(mount_with: MountFactory) -> None:
     """Whatever the kernel believed to be there when a stranger's open began.
 

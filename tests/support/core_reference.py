@@ -138,7 +138,9 @@ class Reference:
     def mkdir(self, parent: Directory, name: str, mode: int, caller: Caller, now: int) -> Directory:
         path = self._new_path(parent, name)
         self._check_quota(caller.uid)
-        directory = Directory(path, caller.uid, caller.gid, mode, now, now, now)
+        setgid = parent.mode & 0o2000
+        gid = parent.gid if setgid else caller.gid
+        directory = Directory(path, caller.uid, gid, mode | setgid, now, now, now)
         self.nodes.append(directory)
         self._touch(parent, now)
         return directory
@@ -173,7 +175,7 @@ class Reference:
         slot = Slot(
             path,
             caller.uid,
-            caller.gid,
+            parent.gid if parent.mode & 0o2000 else caller.gid,
             mode if access.reads else 0o666,
             now,
             now,
@@ -202,7 +204,11 @@ class Reference:
             if slot.payer != caller.uid:
                 self._check_quota(caller.uid)
             if not slot.claimed:
-                self.set_owner(slot, caller.uid, caller.gid, now)
+                assert slot.path is not None
+                parent = self.named(slot.path[:-1])
+                assert parent is not None
+                gid = parent.gid if parent.mode & 0o2000 else caller.gid
+                self.set_owner(slot, caller.uid, gid, now)
                 self.set_mode(slot, adopted_mode(), now)
         return self._opened(slot, access, caller)
 
