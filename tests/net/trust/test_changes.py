@@ -369,6 +369,18 @@ def test_who_is_written_to_in_vain_is_looked_for_within_seconds(
     assert bob.data[-1] == b"at 9"
 
 
+def test_what_is_overtaken_by_another_way_is_not_lost(wire: Wire, nodes: list[Node]) -> None:
+    """Thousands wait in the socket of the way before; what comes by the new one is read first."""
+    ann, bob = nodes[:2]
+    for delay in (1.0, 0.001):
+        wire.weather = lambda _, delay=delay: [delay]  # type: ignore[misc]
+        for number in range(5000):
+            ann.write("bob", b"%d by %f" % (number, delay))
+    wire.run(2)
+    assert len(bob.data) == len(set(bob.data)) == 10_000
+    assert bob.data[0] == b"0 by 0.001000"
+
+
 # ---- snapshots ----
 
 
