@@ -369,6 +369,24 @@ def test_who_is_written_to_in_vain_is_looked_for_within_seconds(
     assert bob.data[-1] == b"at 9"
 
 
+def test_a_way_that_was_shut_for_long_is_used_as_soon_as_it_is_open(
+    wire: Wire, nodes: list[Node]
+) -> None:
+    """Nothing of ann's reaches bob but by multicast, so she asks in vain, and ever less often."""
+    ann, bob = nodes[:2]
+    wire.weather = lambda packet: [0.001] if (packet.source, packet.destination) != (1, 2) else []
+    began = wire.now
+    while wire.now - began < 900:
+        ann.write("bob", b"in vain")
+        wire.run(7)
+    assert b"in vain" not in bob.data
+    wire.weather = lambda _: [0.001]
+    for number in range(6):
+        ann.write("bob", b"%d" % number)
+        wire.run(0.5)
+    assert bob.data[-1] == b"5"
+
+
 def test_what_is_overtaken_by_another_way_is_not_lost(wire: Wire, nodes: list[Node]) -> None:
     """Thousands wait in the socket of the way before; what comes by the new one is read first."""
     ann, bob = nodes[:2]
