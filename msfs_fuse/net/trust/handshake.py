@@ -129,12 +129,19 @@ class Handshake:
         mount = self._here.table.get(question.to_mount)
         if mount is None or not mount.proven:
             return
-        if mount.ways.pop(question.way, None) is not None:
-            self._here.counts["way_lost"] += 1
-            if not mount.ways and mount.doubted:
-                self._here.part(mount, "is lost")
-            elif not mount.ways:
-                self.look_for(mount, now)
+        state = mount.ways.get(question.way)
+        if state is None:
+            return
+        if len(mount.ways) == 1 and not mount.doubted:
+            # Used until there is another one: who floods a host with questions can keep it from
+            # answering this one, and must not cut it off by that.
+            state.silent = True
+            self.look_for(mount, now)
+            return
+        del mount.ways[question.way]
+        self._here.counts["way_lost"] += 1
+        if not mount.ways:
+            self._here.part(mount, "is lost")
 
     # ---- what comes ----
 

@@ -327,6 +327,23 @@ def test_a_member_who_floods_all_from_elsewhere_silences_nobody(
     assert ("bob", b"bob is here") in ann.delivered
 
 
+def test_a_flood_of_questions_cuts_nobody_off(
+    wire: Wire, corp: Corp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with a member file has bob answer so many that he has none left for ann's."""
+    monkeypatch.setattr(limits, "PROOFS", 10)
+    ann, bob = (wire.node(corp.admit(name), n) for n, name in enumerate(("ann", "bob"), 1))
+    wire.run(10)
+    eve = member(wire, corp)
+    for number in range(60):
+        ann.write("bob", b"%d" % number)
+        for _ in range(50):
+            wire.post(Packet(wire.rng.randrange(1000, 60_000), 2, probe(wire, eve)))
+            wire.run(0.01)
+    assert ann.domain.counts["probe_unanswered"] > 0
+    assert bob.data == [b"%d" % number for number in range(60)]
+
+
 # ---- a group that goes one way, after a while ----
 
 
