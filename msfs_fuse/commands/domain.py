@@ -17,7 +17,8 @@ The admin of a domain has a directory with its authority, and gives each host a 
   msfs mount -o member=build7.member DIR
 
 A host that leaves for good, or whose file was stolen, is revoked; copy the list beside the member
-file of every host, and have the daemons read it (kill -HUP, the pid is in .msfs/status):
+file of every host, and have the daemons read it (systemctl reload msfs; or kill -HUP, the pid is in
+.msfs/status):
 
   msfs domain revoke corp build8        makes corp/corp.revoked
   msfs domain admit --renew corp build8 lets it in again, with another certificate

@@ -1,6 +1,6 @@
 """What the file side needs to know of other hosts, so that it need not know the network."""
 
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from msfs_fuse.core.metrics import Metric, add_up
@@ -100,6 +100,10 @@ class Router(Protocol):
         """The domains whose members are proven, the primary one first."""
         return ()
 
+    def keys(self) -> Mapping[str, str]:
+        """For each of these domains, in words, the keys that are in use; none is told itself."""
+        return {}
+
     def names(self) -> Sequence[str]:
         """The domains of this host and the hosts that are alive in them, without this one."""
 
@@ -152,6 +156,9 @@ class Routers(Router):
 
     def domains(self) -> Sequence[str]:
         return [name for router in self._routers for name in router.domains()]
+
+    def keys(self) -> Mapping[str, str]:
+        return {name: words for each in self._routers for name, words in each.keys().items()}
 
     def names(self) -> Sequence[str]:
         names: dict[str, str] = {}

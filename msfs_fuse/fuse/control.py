@@ -106,6 +106,7 @@ def status(mail: Mailslots, mountpoint: str, router: Router) -> Callable[[], byt
             **{metric.name: metric.value for metric in mail.metrics()},
             **dataclasses.asdict(mail.limits),
             **({"domains": " ".join(router.domains())} if router.domains() else {}),
+            **{f"keys {domain}": words for domain, words in router.keys().items()},
             **{f"user {held.uid}": _holdings(held) for held in mail.shares.largest(_MOST_USERS)},
             **{f"link {link.domain} {link.url}": link.state for link in router.links()},
         }

@@ -208,6 +208,12 @@ class Member(Outlet, Receiver):
     def lost(self, way: Way) -> None:
         self.domain.lost(way, trio.current_time())
 
+    def keys(self) -> str:
+        """The domain's keys by their names, and how many certificates are revoked, in words."""
+        first, *others = (key.fingerprint for key in self._identity.keys)
+        words = [f"{first} sends", *(f"{each} receives" for each in others)]
+        return ", ".join([*words, f"revoked certificates: {len(self._identity.revoked)}"])
+
     # ---- what it counts ----
 
     def metrics(self) -> Iterable[Metric]:

@@ -3,7 +3,7 @@
 import errno
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import trio
@@ -154,6 +154,9 @@ class DomainRouter(Router):
     def domains(self) -> Sequence[str]:
         return [member.name for member in self._members]
 
+    def keys(self) -> Mapping[str, str]:
+        return {member.name: member.keys() for member in self._members}
+
     def names(self) -> Sequence[str]:
         names = [member.name for member in self._members]
         hidden = set(self._by_name)
@@ -215,7 +218,7 @@ class DomainRouter(Router):
             except (SecretError, ValueError) as error:
                 log.error("domain %s keeps its keys: %s", each.name or each.member, error)
                 continue
-            log.info("domain %s has read its keys", member.name)
+            log.info("domain %s has read its keys: %s", member.name, member.keys())
             for transport in member.transports:
                 transport.reload()
 

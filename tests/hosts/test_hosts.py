@@ -280,6 +280,10 @@ def test_keys_change_without_a_gap_and_without_a_restart(hosts: list[Host]) -> N
                 write(ada, "@bob/slot", b"unicast")
                 write(ada, "@corp/slot", b"to all")
                 assert sorted(settle(slot, 2)) == [b"to all", b"unicast"]
+            first, *others = (key.fingerprint for key in authority._keys())
+            words = "".join(f"{each} receives, " for each in others)
+            shown = f"{first} sends, {words}revoked certificates: 0"
+            assert ada.status()["keys corp"] == bob.status()["keys corp"] == shown
         assert metric(bob, "dropped", reason="unmasked") == 0
 
 
@@ -290,6 +294,7 @@ def test_a_revoked_host_is_out_at_the_next_sighup(hosts: list[Host]) -> None:
         Authority.load(str(hosts[0].directory / "corp")).revoke("bob")
         reread(ada)
         assert not sees(ada, "bob")
+        assert ada.status()["keys corp"].endswith("revoked certificates: 1")
         write(bob, "@ada/slot", b"revoked")
         write(bob, "@corp/slot", b"revoked, to all")
         assert settle(slot, 0, quiet=2) == []

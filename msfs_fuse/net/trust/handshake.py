@@ -61,11 +61,18 @@ class Handshake:
         to_host: str = "",
         delay: float = 0.0,
         is_claim: bool = False,
+        max_pause: float = limits.MAX_BACK_OFF,
     ) -> None:
         """Send a PROBE there, and again, until there is an answer or the time is over."""
         try:
             self.questions.ask(
-                way, now, to_mount=to_mount, to_host=to_host, delay=delay, is_claim=is_claim
+                way,
+                now,
+                to_mount=to_mount,
+                to_host=to_host,
+                delay=delay,
+                is_claim=is_claim,
+                max_pause=max_pause,
             )
         except Refused as refused:
             self._here.drops[refused.reason] += 1
@@ -95,8 +102,15 @@ class Handshake:
         full = len(mount.ways) >= limits.WAYS_PER_MOUNT
         if full and all(state.direct for state in mount.ways.values()):
             return
-        if not self.questions.is_paused(way, mount.id, now):
-            self.ask(way, now, to_mount=mount.id, is_claim=True)
+        # It is heard from there, so it may answer there again: do not wait long, and not at all
+        # where there is no other way.
+        self.ask(
+            way,
+            now,
+            to_mount=mount.id,
+            is_claim=True,
+            max_pause=limits.BACK_OFF if mount.ways else 0.0,
+        )
 
     def _tell_hears(self, id: bytes, now: float) -> bool:
         """Whether we hear its multicast; it is about to be told."""
@@ -115,12 +129,19 @@ class Handshake:
         mount = self._here.table.get(question.to_mount)
         if mount is None or not mount.proven:
             return
-        if mount.ways.pop(question.way, None) is not None:
-            self._here.counts["way_lost"] += 1
-            if not mount.ways and mount.doubted:
-                self._here.part(mount, "is lost")
-            elif not mount.ways:
-                self.look_for(mount, now)
+        state = mount.ways.get(question.way)
+        if state is None:
+            return
+        if len(mount.ways) == 1 and not mount.doubted:
+            # Used until there is another one: who floods a host with questions can keep it from
+            # answering this one, and must not cut it off by that.
+            state.silent = True
+            self.look_for(mount, now)
+            return
+        del mount.ways[question.way]
+        self._here.counts["way_lost"] += 1
+        if not mount.ways:
+            self._here.part(mount, "is lost")
 
     # ---- what comes ----
 

@@ -48,12 +48,14 @@ class WayState:
         direct: nobody stands in between: each end sees the other's own address.
         since: when it was proven first; heard: when something came by it; asked: when it was
             looked at. Monotonic, in seconds.
+        silent: it was asked there in vain, and no other way is known.
     """
 
     direct: bool
     since: float
     heard: float
     asked: float
+    silent: bool = False
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -170,7 +172,10 @@ class Mount:
         if state is not None:
             state.direct = direct
             state.heard = now
+            state.silent = False
             return True
+        for other in [each for each, known in self.ways.items() if known.silent]:
+            del self.ways[other]
         if len(self.ways) >= limits.WAYS_PER_MOUNT:
             worst = next((each for each in self.ways if not self.ways[each].direct), None)
             if worst is None or not direct:

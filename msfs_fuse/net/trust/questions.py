@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from msfs_fuse.core.names import fold
@@ -52,10 +52,9 @@ class Asked(NamedTuple):
     until: float
 
 
-@dataclass(slots=True)
-class _Pause:
-    until: float
-    length: float = field(default=limits.BACK_OFF)
+class _Pause(NamedTuple):
+    begun: float
+    length: float
 
 
 class Questions:
@@ -96,10 +95,16 @@ class Questions:
     def is_open(self, way: Way, to_mount: bytes) -> bool:
         return (way, to_mount, "") in self._open
 
-    def is_paused(self, way: Way, to_mount: bytes, now: float) -> bool:
-        """Whether that was asked in vain of late."""
+    def is_paused(
+        self, way: Way, to_mount: bytes, now: float, most: float = limits.MAX_BACK_OFF
+    ) -> bool:
+        """Whether that was asked in vain of late.
+
+        Args:
+            most: how long a pause may be, in seconds.
+        """
         pause = self._pauses.get((way, to_mount, ""))
-        return pause is not None and now < pause.until
+        return pause is not None and now < pause.begun + min(pause.length, most)
 
     def ask(
         self,
@@ -110,8 +115,12 @@ class Questions:
         to_host: str = "",
         is_claim: bool = False,
         delay: float = 0.0,
+        max_pause: float = limits.MAX_BACK_OFF,
     ) -> bool:
         """Ask there, unless that is under way. False in a pause after it was done in vain.
+
+        Args:
+            max_pause: how long that pause may have been, in seconds.
 
         Raises:
             Refused: LIMITED_CLAIMS.
@@ -119,7 +128,7 @@ class Questions:
         question = Question(way, to_mount, fold(to_host), is_claim)
         if question.subject in self._open:
             return True
-        if self.is_paused(way, to_mount, now):
+        if self.is_paused(way, to_mount, now, max_pause):
             return False
         if is_claim:
             if self._claims >= limits.CLAIMS:
@@ -163,7 +172,7 @@ class Questions:
         pause = self._pauses.get(question.subject)
         length = min(pause.length * 2, limits.MAX_BACK_OFF) if pause else limits.BACK_OFF
         if question.is_claim:
-            self._pauses[question.subject] = _Pause(now + length, length)
+            self._pauses[question.subject] = _Pause(now, length)
             self._pauses.move_to_end(question.subject)
             if len(self._pauses) > limits.CLAIMS:
                 self._pauses.popitem(last=False)

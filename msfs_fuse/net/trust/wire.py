@@ -57,6 +57,7 @@ class Reason(StrEnum):
     BAD_SIGNATURE = "bad_signature"
     MALFORMED = "malformed"
     REPLAYED = "replayed"
+    OVERTAKEN = "overtaken"
     BELOW_FLOOR = "below_floor"
     UNPROVEN_EXPIRED = "unproven_expired"
     OTHER_DESTINATION = "other_destination"

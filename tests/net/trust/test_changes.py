@@ -327,6 +327,23 @@ def test_a_member_who_floods_all_from_elsewhere_silences_nobody(
     assert ("bob", b"bob is here") in ann.delivered
 
 
+def test_a_flood_of_questions_cuts_nobody_off(
+    wire: Wire, corp: Corp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One with a member file has bob answer so many that he has none left for ann's."""
+    monkeypatch.setattr(limits, "PROOFS", 10)
+    ann, bob = (wire.node(corp.admit(name), n) for n, name in enumerate(("ann", "bob"), 1))
+    wire.run(10)
+    eve = member(wire, corp)
+    for number in range(60):
+        ann.write("bob", b"%d" % number)
+        for _ in range(50):
+            wire.post(Packet(wire.rng.randrange(1000, 60_000), 2, probe(wire, eve)))
+            wire.run(0.01)
+    assert ann.domain.counts["probe_unanswered"] > 0
+    assert bob.data == [b"%d" % number for number in range(60)]
+
+
 # ---- a group that goes one way, after a while ----
 
 
@@ -367,6 +384,36 @@ def test_who_is_written_to_in_vain_is_looked_for_within_seconds(
         ann.write("bob", b"at %d" % (wire.now - began))
         wire.run(0.5)
     assert bob.data[-1] == b"at 9"
+
+
+def test_a_way_that_was_shut_for_long_is_used_as_soon_as_it_is_open(
+    wire: Wire, nodes: list[Node]
+) -> None:
+    """Nothing of ann's reaches bob but by multicast, so she asks in vain, and ever less often."""
+    ann, bob = nodes[:2]
+    wire.weather = lambda packet: [0.001] if (packet.source, packet.destination) != (1, 2) else []
+    began = wire.now
+    while wire.now - began < 900:
+        ann.write("bob", b"in vain")
+        wire.run(7)
+    assert b"in vain" not in bob.data
+    wire.weather = lambda _: [0.001]
+    for number in range(6):
+        ann.write("bob", b"%d" % number)
+        wire.run(0.5)
+    assert bob.data[-1] == b"5"
+
+
+def test_what_is_overtaken_by_another_way_is_not_lost(wire: Wire, nodes: list[Node]) -> None:
+    """Thousands wait in the socket of the way before; what comes by the new one is read first."""
+    ann, bob = nodes[:2]
+    for delay in (1.0, 0.001):
+        wire.weather = lambda _, delay=delay: [delay]  # type: ignore[misc]
+        for number in range(5000):
+            ann.write("bob", b"%d by %f" % (number, delay))
+    wire.run(2)
+    assert len(bob.data) == len(set(bob.data)) == 10_000
+    assert bob.data[0] == b"0 by 0.001000"
 
 
 # ---- snapshots ----
