@@ -80,7 +80,7 @@ def run(args: argparse.Namespace) -> int:
         rivals = Rivals(lab)
         duel = Sections(lab, rivals, args.rounds, args.quick)
         growth = Growth(lab, rivals, args.rounds, args.quick)
-        network = Network(lab, rivals, args.rounds, args.quick)
+        network = Network(lab, rivals, args.rounds, args.quick, args.first)
         shared = Shared(lab, rivals, args.rounds, args.quick)
         scale = Scale(lab, rivals, args.quick, args.hosts, args.presence)
         sections = {
