@@ -23,6 +23,7 @@ MESSAGES = 20_000
 KEPT = 0.99  # of a pace; what is below has not kept it
 PACES = {"20,000/s": 20_000, "unpaced": 0}
 CROWDS = (1, 4, 16)
+BROADCAST_PAUSE = "0.002"  # seconds: 500 a second are taken of a sender
 KEYS = ("written", "read")
 
 # Where to write to, and the slot where it comes.
@@ -40,6 +41,7 @@ class Network:
         self, lab: Lab, rivals: Rivals, rounds: int, quick: bool, first: Path | None
     ) -> None:
         self.lab, self.rivals, self.rounds, self.first = lab, rivals, rounds, first
+        self._there = str(lab.server_core)  # the core of the host that reads
         self.count = "2000" if quick else "5000"
         self.broadcasts = "300" if quick else "1000"
 
@@ -90,7 +92,9 @@ class Network:
             (
                 name,
                 PROMISE if name == FIRST else None,
-                lambda line=line: partial(self._hop, "latency", self.count, SIZE, *line),
+                lambda line=line: partial(
+                    self._hop, "latency", self._there, self.count, SIZE, "0", *line
+                ),
             )
             for name, line in lines.items()
         ]
@@ -103,15 +107,15 @@ class Network:
         title = "network: 64 bytes from one host to another, µs from write to read, one way"
         table = compare("network", title, "latency", contenders, self.rounds)
         table.notes.append(
-            "The writer's daemon shares the clients' core, the reader's has the servers': "
-            "the two ends of the echo have a core each, too. The echo is there and back."
+            "Each host has a core for its daemon and its processes, and so have the two ends of "
+            "the echo, which is there and back."
         )
         return table
 
     def _by_broker(self, lines: dict[str, Line], port: int) -> Table:
         """The same by a mosquitto, from one mount to another on this host."""
         self.lab.need("mosquitto_pub", "mosquitto_sub")
-        clients = partial(self._hop, "clients", self.count, SIZE, str(port))
+        clients = partial(self._hop, "clients", self._there, self.count, SIZE, str(port))
         contenders: list[Contender] = [
             *self._along(lines),
             ("mosquitto_pub -l | mosquitto_sub", CLIENTS_GOAL, lambda: clients),
@@ -134,7 +138,7 @@ class Network:
             tell(f"  {pace} by {carrier}")
             for _ in range(self.rounds):
                 for name, line in lines.items():
-                    flood = ("flood", str(MESSAGES), str(rate), SIZE, *line)
+                    flood = ("flood", self._there, str(MESSAGES), str(rate), SIZE, *line)
                     rounds[name].append(json.loads(self.lab.client(*HOP, *flood)))
             for name, each in rounds.items():
                 table.raw[f"{name}: {pace}"] = each
@@ -162,6 +166,7 @@ class Network:
             "reader has it"
         )
         table = Table("broadcast", title, ("hosts", "median", "p99", "min", "mean", "median/host"))
+        here = ("latency", str(self.lab.client_core), self.broadcasts)
         for size in CROWDS:
             tell(f"  broadcast to {size}")
             try:
@@ -171,7 +176,7 @@ class Network:
                 writer, *others = (host.mount.path for host in lan.hosts)
                 target, slots = writer / f"@{DOMAIN}/bench", [p / "bench" for p in others[:size]]
                 each = [
-                    self._hop("latency", self.broadcasts, SIZE, target, *slots)["latency"]
+                    self._hop(*here, SIZE, BROADCAST_PAUSE, target, *slots)["latency"]
                     for _ in range(self.rounds)
                 ]
             except Missing as error:
