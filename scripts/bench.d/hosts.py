@@ -18,21 +18,24 @@ class Members:
     Args:
         msfs: the program.
         is_first: it speaks the first protocol, where one file of keys was for all.
+
+    Attributes:
+        made: what was made for the domain, a directory or that file.
     """
 
     def __init__(self, lab: Lab, msfs: Path, *, is_first: bool = False) -> None:
         self.msfs = msfs
         self._lab, self._is_first = lab, is_first
-        self._made = lab.directory("keys") / DOMAIN
-        lab.run([msfs, *(("keygen",) if is_first else ("domain", "create")), self._made])
+        self.made = lab.directory("keys") / DOMAIN
+        lab.run([msfs, *(("keygen",) if is_first else ("domain", "create")), self.made])
 
     def admit(self, host: str) -> dict[str, str]:
         """The mount options of one more host."""
         if self._is_first:
-            return {"host": host, "domain": DOMAIN, "keyring": str(self._made)}
-        file = self._made / f"{host}.member"
+            return {"host": host, "domain": DOMAIN, "keyring": str(self.made)}
+        file = self.made / f"{host}.member"
         if not file.exists():
-            self._lab.run([self.msfs, "domain", "admit", self._made, host])
+            self._lab.run([self.msfs, "domain", "admit", self.made, host])
         return {"member": str(file)}
 
     def configuration(self, host: str, transport: str) -> str:
@@ -55,14 +58,18 @@ class Host:
 
 
 class Lan:
-    """A bridge in a namespace of its own, and hosts on it; all gone at the end of the stack."""
+    """A bridge in a namespace of its own, and hosts on it; all gone at the end of the stack.
+
+    Args:
+        members: the domain of hosts that are mounted.
+    """
 
     def __init__(
         self, lab: Lab, stack: contextlib.ExitStack, members: Members, name: str = "lan"
     ) -> None:
         self.lab, self.stack, self.members = lab, stack, members
         self.hosts: list[Host] = []
-        self._name = name
+        self._name, self._plugged = name, 0
         self.switch = self._namespace("switch")
         self._ip(self.switch, "link add bridge type bridge mcast_snooping 0")
         self._ip(self.switch, "link set bridge up")
@@ -81,9 +88,9 @@ class Lan:
         self.lab.run(["ip", "netns", "add", namespace], timeout=10)
         return namespace
 
-    def add(self) -> Host:
-        """One more host on the bridge, with IPv4 alone, mounted."""
-        number = len(self.hosts) + 1
+    def plug(self) -> tuple[Command, str]:
+        """One more namespace on the bridge, with IPv4 alone: how to run there, and its address."""
+        number = self._plugged = self._plugged + 1
         namespace = self._namespace(f"host{number}")
         inside = ["nsenter", f"--net=/run/netns/{namespace}", "--"]
         no_v6 = "echo 1 > /proc/sys/net/ipv6/conf/all/disable_ipv6"
@@ -95,6 +102,12 @@ class Lan:
         self._ip(namespace, f"address add {address}/24 dev eth0")
         self._ip(namespace, "link set lo up")
         self._ip(namespace, "link set eth0 up")
+        return inside, address
+
+    def add(self) -> Host:
+        """One more host, mounted."""
+        inside, address = self.plug()
+        number = len(self.hosts) + 1
         options = {"allow_other": "", **self.members.admit(f"host{number}")}
         words = ",".join(f"{name}={value}" if value else name for name, value in options.items())
         # Two hosts do not share a core, and the two ends of an echo do not either.

@@ -82,7 +82,8 @@ def run(args: argparse.Namespace) -> int:
         growth = Growth(lab, rivals, args.rounds, args.quick)
         network = Network(lab, rivals, args.rounds, args.quick, args.first)
         shared = Shared(lab, rivals, args.rounds, args.quick)
-        scale = Scale(lab, rivals, args.quick, args.hosts, args.presence)
+        many = args.hosts, args.presence, args.carrier, args.at_once
+        scale = Scale(lab, rivals, args.quick, *many)
         sections = {
             "core": shared.core,
             "write": duel.write,
