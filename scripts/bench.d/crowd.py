@@ -1,10 +1,14 @@
 """What the section `scale` measures with: hosts without mounts, and a broker between them.
 
-crowd.py host FIRST COUNT URL KEYRING PRESENCE   hosts in one process; talks in lines of JSON
+crowd.py host FIRST COUNT URL DOMAIN PRESENCE   hosts in one process; talks in lines of JSON
+
+URL is of a broker, or `udp`: then they meet in the network namespace where this runs.
 
 At a line `join COUNT TOTAL` as many more of its hosts join, one after the other. For each it says
 `{"joined": seconds, "met": seconds}`: until it was subscribed, and until it knew all who were
 there, TOTAL with the first of these itself. With presence `asked` nobody gets to know anybody.
+At `start TOTAL` all of its hosts join at once, and it says the same for each; a host that does
+not know all after LONG says "met": null.
 After the line `count` it prints what it has used since it was told `reset`. The writer, FIRST 0,
 sends at the line `send N`; each process says when its last host has a message, by the clock that
 all processes of a machine share.
@@ -24,10 +28,14 @@ from msfs_fuse.net.mqtt.dial import Login
 from msfs_fuse.net.mqtt.settings import BrokerSettings
 from msfs_fuse.net.mqtt.transport import MqttTransport
 from msfs_fuse.net.router import DomainRouter
-from msfs_fuse.net.trust.identity import load_identity
+from msfs_fuse.net.transport import Transport
+from msfs_fuse.net.trust.identity import Identity, load_identity
+from msfs_fuse.net.udp.settings import UdpSettings
+from msfs_fuse.net.udp.transport import UdpTransport
 
 DOMAIN = "bench"
 PATIENCE = 600.0  # seconds for one to know all
+LONG = 240.0  # the same where all join at once
 SENDER = Sender("", 0, 0)
 
 
@@ -40,21 +48,29 @@ def memory() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
 
 
+def transport(url: str, identity: Identity) -> Transport:
+    if url == "udp":
+        return UdpTransport(identity, UdpSettings())
+    broker = BrokerSettings(url=url, keepalive=60.0, connect_timeout=30.0)
+    return MqttTransport(DOMAIN, identity.host, broker, Login(None, None, None))
+
+
 class Crowd:
     """Hosts of one process."""
 
     def __init__(self, first: int, count: int, url: str, domain: str, presence: str) -> None:
-        broker = BrokerSettings(url=url, keepalive=60.0, connect_timeout=30.0)
         self._empty = memory()
         self.routers: list[DomainRouter] = []
         self._meets = presence == "all"
         self._hosts = []
+        self._members: dict[DomainRouter, Member] = {}
         for number in range(first, first + count):
             name = f"host{number}"
-            transport = MqttTransport(DOMAIN, name, broker, Login(None, None, None))
             identity = load_identity(f"{domain}/{name}.member", None, time.time())
-            member = Member(identity, [transport], says_hello=self._meets)
-            self._hosts.append(DomainRouter([member]))
+            member = Member(identity, [transport(url, identity)], says_hello=self._meets)
+            router = DomainRouter([member])
+            self._hosts.append(router)
+            self._members[router] = member
         self._got: dict[bytes, int] = {}
         self._receivers = count - (first == 0)  # a domain's message does not come back
 
@@ -75,16 +91,41 @@ class Crowd:
     async def _join(self, nursery: trio.Nursery, total: int) -> None:
         """One more joins; it is then one of TOTAL."""
         router = self._hosts[len(self.routers)]
+        self.routers.append(router)
         start = time.monotonic()
         await router.start(nursery, self.deliver, lambda path: True)
-        while not router.links()[0].is_up:
+        while not all(link.is_up for link in router.links()):
             await trio.sleep(0.001)
         joined = time.monotonic() - start
-        self.routers.append(router)
         with trio.fail_after(PATIENCE):
             while self._meets and len(router.names()) < total:  # itself as the domain among them
                 await trio.sleep(0.01)
         say(joined=joined, met=time.monotonic() - start)
+
+    async def _start(self, nursery: trio.Nursery, total: int) -> None:
+        """All join at once. One looks for all of them, so that looking costs nothing."""
+        begin = time.monotonic()
+        joined: dict[DomainRouter, float] = {}
+        met: dict[DomainRouter, float] = {}
+
+        async def join(router: DomainRouter) -> None:
+            await router.start(nursery, self.deliver, lambda path: True)
+            while not all(link.is_up for link in router.links()):
+                await trio.sleep(0.01)
+            joined[router] = time.monotonic() - begin
+
+        self.routers = list(self._hosts)
+        async with trio.open_nursery() as starting:
+            for router in self._hosts:
+                starting.start_soon(join, router)
+        with trio.move_on_after(LONG):
+            while self._meets and len(met) < len(self._hosts):
+                for router in self._hosts:
+                    if router not in met and len(self._members[router].domain.hosts()) >= total - 1:
+                        met[router] = time.monotonic() - begin
+                await trio.sleep(0.1)
+        for router in self._hosts:
+            say(joined=joined[router], met=met.get(router))
 
     async def obey(self, nursery: trio.Nursery) -> None:
         used = 0.0
@@ -94,6 +135,8 @@ class Crowd:
                 case ["join", count, total]:
                     for number in range(int(count)):
                         await self._join(nursery, int(total) + number)
+                case ["start", total]:
+                    await self._start(nursery, int(total))
                 case ["reach", host]:
                     say(reached=await self._reach(host))
                 case ["reset"]:

@@ -1,14 +1,20 @@
 """What the section `network` measures with. Figures are JSON on stdout, in microseconds.
 
-hop.py latency COUNT SIZE TARGET SLOT...  from a write to TARGET until all SLOTs' readers have it
-hop.py flood COUNT RATE SIZE TARGET SLOT  so many messages, RATE a second (0: as fast as it goes)
-hop.py clients COUNT SIZE PORT            from a line to mosquitto_pub to mosquitto_sub's
+hop.py latency CORE COUNT SIZE PAUSE TARGET SLOT...
+                                          from a write to TARGET until all SLOTs' readers have it,
+                                          PAUSE seconds after the one before
+hop.py flood CORE COUNT RATE SIZE TARGET SLOT
+                                          so many messages, RATE a second (0: as fast as it goes)
+hop.py clients CORE COUNT SIZE PORT       from a line to mosquitto_pub to mosquitto_sub's
 hop.py serve ADDRESS READY                a plain UDP echo in trio; the file READY says it is there
 hop.py echo COUNT SIZE ADDRESS            its client, in trio too: the round trip
+
+CORE is where the readers run; all else stays where hop.py was started.
 """
 
 import contextlib
 import json
+import mmap
 import os
 import select
 import signal
@@ -47,11 +53,12 @@ def opened(slot: str) -> int:
 
 
 @contextlib.contextmanager
-def child(work: Callable[[], None]) -> Iterator[None]:
-    """A process of its own, for as long as it is wanted."""
+def child(core: int, work: Callable[[], None]) -> Iterator[None]:
+    """A process of its own, on that core, for as long as it is wanted."""
     pid = os.fork()
     if pid == 0:
         try:
+            os.sched_setaffinity(0, {core})
             work()
         finally:
             os._exit(1)
@@ -62,7 +69,7 @@ def child(work: Callable[[], None]) -> Iterator[None]:
         os.waitpid(pid, 0)
 
 
-def latency(count: int, size: int, target: str, *slots: str) -> None:
+def latency(core: int, count: int, size: int, pause: float, target: str, *slots: str) -> None:
     """Each message is written when all readers have had the one before it."""
     heard, tell = os.pipe()
 
@@ -74,9 +81,11 @@ def latency(count: int, size: int, target: str, *slots: str) -> None:
     last = []
     with contextlib.ExitStack() as readers:
         for slot in [opened(slot) for slot in slots]:
-            readers.enter_context(child(partial(read, slot)))
+            readers.enter_context(child(core, partial(read, slot)))
         out = os.open(target, os.O_WRONLY)
         for number in range(WARM_UP + count):
+            if pause:
+                time.sleep(pause)
             os.write(out, NUMBER.pack(time.monotonic_ns()).ljust(size, b"\0"))
             slowest = 0
             for _ in slots:
@@ -87,31 +96,23 @@ def latency(count: int, size: int, target: str, *slots: str) -> None:
     report(last[WARM_UP:])
 
 
-def flood(count: int, rate: int, size: int, target: str, path: str) -> None:
+def flood(core: int, count: int, rate: int, size: int, target: str, path: str) -> None:
     """Write at a pace while another process reads; what it has not read in the end is lost."""
-    heard, tell = os.pipe()
+    # When each was read, and how often one came again: shared with the reader, who has no time.
+    got = memoryview(mmap.mmap(-1, NUMBER.size * (count + 1))).cast("q")
     slot = opened(path)
+    refused = 0
 
     def read() -> None:
         while True:
             number = NUMBER.unpack_from(os.read(slot, size))[0]
-            os.write(tell, NUMBER.pack(number) + NUMBER.pack(time.monotonic_ns()))
+            got[count] += got[number] != 0
+            got[number] = time.monotonic_ns()
 
-    os.set_blocking(heard, False)
-    got: dict[int, int] = {}  # when each was read
-    twice = refused = 0
+    def heard() -> int:
+        return sum(at != 0 for at in got[:count])
 
-    def collect() -> bool:
-        """Whether there was anything to collect."""
-        nonlocal twice
-        with contextlib.suppress(BlockingIOError):
-            for number, at in struct.iter_unpack("=qq", os.read(heard, 65536)):
-                twice += number in got
-                got[number] = at
-            return True
-        return False
-
-    with child(read):
+    with child(core, read):
         out = os.open(target, os.O_WRONLY)
         start = time.monotonic_ns()
         for number in range(count):
@@ -123,28 +124,28 @@ def flood(count: int, rate: int, size: int, target: str, path: str) -> None:
                 os.write(out, NUMBER.pack(number).ljust(size, b"\0"))
             except OSError:
                 refused += 1
-            if number % 1000 == 999:
-                collect()  # before the pipe is full
         written = time.monotonic_ns()
-        while collect() or (
-            len(got) + refused < count and select.select([heard], [], [], QUIET)[0]
-        ):
-            pass
+        before = -1
+        while before < heard() < count - refused:
+            before = heard()
+            time.sleep(QUIET)
     figures = {
         "written": count / ((written - start) / 1e9),
-        "read": len(got) / ((max(got.values(), default=written) - start) / 1e9),
-        "lost": count - refused - len(got),
+        "read": heard() / ((max(*got[:count], written) - start) / 1e9),
+        "lost": count - refused - heard(),
         "refused": refused,
-        "twice": twice,
+        "twice": got[count],
     }
     print(json.dumps(figures))
 
 
-def clients(count: int, size: int, port: str) -> None:
+def clients(core: int, count: int, size: int, port: str) -> None:
     """The broker's own programs, each fed or read by a pipe."""
     words = ["-h", "127.0.0.1", "-p", port, "-t", "bench/hop", "-q", "0"]
     with (
-        subprocess.Popen(["mosquitto_sub", *words], stdout=subprocess.PIPE) as sub,
+        subprocess.Popen(
+            ["taskset", "-c", str(core), "mosquitto_sub", *words], stdout=subprocess.PIPE
+        ) as sub,
         subprocess.Popen(["mosquitto_pub", *words, "-l"], stdin=subprocess.PIPE) as pub,
     ):
         assert sub.stdout is not None
@@ -188,12 +189,12 @@ async def echo(count: int, size: int, address: str) -> None:
 
 def main() -> None:
     match sys.argv[1:]:
-        case ["latency", count, size, target, *slots]:
-            latency(int(count), int(size), target, *slots)
-        case ["flood", count, rate, size, target, slot]:
-            flood(int(count), int(rate), int(size), target, slot)
-        case ["clients", count, size, port]:
-            clients(int(count), int(size), port)
+        case ["latency", core, count, size, pause, target, *slots]:
+            latency(int(core), int(count), int(size), float(pause), target, *slots)
+        case ["flood", core, count, rate, size, target, slot]:
+            flood(int(core), int(count), int(rate), int(size), target, slot)
+        case ["clients", core, count, size, port]:
+            clients(int(core), int(count), int(size), port)
         case ["serve", address, ready]:
             trio.run(serve, address, ready)
         case ["echo", count, size, address]:

@@ -81,10 +81,11 @@ def run(args: argparse.Namespace) -> int:
         rivals = Rivals(lab)
         duel = Sections(lab, rivals, args.rounds, args.quick)
         growth = Growth(lab, rivals, args.rounds, args.quick)
-        network = Network(lab, rivals, args.rounds, args.quick)
+        network = Network(lab, rivals, args.rounds, args.quick, args.earlier)
         shared = Shared(lab, rivals, args.rounds, args.quick)
         fairness = Fairness(lab, rivals, args.rounds, args.quick, args.earlier)
-        scale = Scale(lab, rivals, args.quick, args.hosts, args.presence)
+        many = args.hosts, args.presence, args.carrier, args.at_once
+        scale = Scale(lab, rivals, args.quick, *many)
         sections = {
             "core": shared.core,
             "write": duel.write,

@@ -10,8 +10,9 @@ import time
 from pathlib import Path
 from typing import Any
 
-from lab import HERE, Dialogue, Lab, Missing
-from report import Table
+from hosts import Lan, Members
+from lab import HERE, Command, Dialogue, Lab, Missing
+from report import Cell, Table
 from rivals import Rivals
 from sections import activity, tell
 
@@ -19,36 +20,58 @@ PROCESSES = 2
 STEP = 10  # so many join in one process, and then in the next
 HANDSHAKE = 0.004  # seconds of both ends and the broker, for the estimate that is printed
 PATIENCE = 900.0  # seconds, for thousands of hosts on a few cores
+BY_BROKER, BY_UDP = "broker", "udp"
 
 
 class Scale:
-    """One of many hosts writes to all."""
+    """One of many hosts writes to all.
 
-    def __init__(self, lab: Lab, rivals: Rivals, quick: bool, hosts: int, presence: str) -> None:
-        self.lab, self.rivals, self.presence = lab, rivals, presence
+    Args:
+        at_once: all hosts join at the same time, not one after the other.
+    """
+
+    def __init__(
+        self,
+        lab: Lab,
+        rivals: Rivals,
+        quick: bool,
+        hosts: int,
+        presence: str,
+        carrier: str,
+        at_once: bool,
+    ) -> None:
+        self.lab, self.rivals, self.presence, self.carrier = lab, rivals, presence, carrier
         # Each process has as many, a step at a time.
         self.hosts = 40 if quick else max(2, hosts // (STEP * PROCESSES)) * STEP * PROCESSES
+        self.at_once = at_once
         self.messages = 100 if quick else 500
         self.idle = 30.0 if quick else 60.0
 
     def tables(self) -> list[Table]:
-        broker = self.rivals.mosquitto()
-        domain = self.lab.directory("keys") / "bench"
-        self.lab.run([self.lab.msfs, "domain", "create", domain])
-        names = [f"host{number}" for number in range(self.hosts)]
-        self.lab.run([self.lab.msfs, "domain", "admit", domain, *names])
+        members = Members(self.lab, self.lab.msfs)
+        self.lab.run([self.lab.msfs, "domain", "admit", members.made, *self._names()])
         with contextlib.ExitStack() as stack:
+            if self.carrier == BY_UDP:
+                lan, url, broker = Lan(self.lab, stack, members), "udp", None
+                places = [lan.plug()[0] for _ in range(PROCESSES)]
+            else:
+                server = self.rivals.mosquitto()
+                url, broker = f"mqtt://127.0.0.1:{server.port}", server.process.pid
+                places = [()] * PROCESSES
+            each = self.hosts // PROCESSES
             crowd = [
-                self._start(stack, first, f"mqtt://127.0.0.1:{broker.port}", domain)
-                for first in range(0, self.hosts, self.hosts // PROCESSES)
+                self._start(stack, inside, number * each, url, members.made)
+                for number, inside in enumerate(places)
             ]
-            start = time.monotonic()
-            joined, met = self._join(crowd)
-            took = time.monotonic() - start
-            return [self._measure(crowd, joined, met, took, broker.process.pid)]
+            return [self._measure(crowd, broker)]
 
-    def _start(self, stack: contextlib.ExitStack, first: int, url: str, domain: Path) -> Dialogue:
-        command = [sys.executable, HERE / "crowd.py", "host", str(first)]
+    def _names(self) -> list[str]:
+        return [f"host{number}" for number in range(self.hosts)]
+
+    def _start(
+        self, stack: contextlib.ExitStack, inside: Command, first: int, url: str, domain: Path
+    ) -> Dialogue:
+        command = [*inside, sys.executable, HERE / "crowd.py", "host", str(first)]
         command += [str(self.hosts // PROCESSES), url, domain, self.presence]
         process = subprocess.Popen(
             [str(word) for word in command],
@@ -82,13 +105,23 @@ class Scale:
             self._tell(member, words)
         return [self._hear(member) for member in crowd]
 
-    def _join(self, crowd: list[Dialogue]) -> tuple[list[float], list[float]]:
+    def _join(self, crowd: list[Dialogue]) -> tuple[list[float], list[float | None]]:
         """How long each took to be subscribed, and to know all who were there, in seconds.
 
-        One after the other: this machine does the work of all of them. Where all come at once,
-        each waits here for what the others have to do, as it would not with a machine of its own.
+        This machine does the work of all of them. Where all come at once, each waits here for
+        what the others have to do, as it would not with a machine of its own.
         """
         joined, met = [], []
+        if self.at_once:
+            tell(f"  {self.hosts} hosts join at once")
+            for member in crowd:
+                self._tell(member, f"start {self.hosts}")
+            for member in crowd:
+                for _ in range(self.hosts // PROCESSES):
+                    facts = self._hear(member)
+                    joined.append(facts["joined"])
+                    met.append(facts["met"])
+            return joined, met
         if self.presence == "all":
             pairs = self.hosts * (self.hosts - 1) // 2
             tell(f"  {self.hosts} hosts join: {pairs} handshakes, some {pairs * HANDSHAKE:.0f} s")
@@ -105,26 +138,24 @@ class Scale:
                 tell(f"  {number + STEP} are there")
         return joined, met
 
-    def _measure(
-        self,
-        crowd: list[Dialogue],
-        joined: list[float],
-        met: list[float],
-        took: float,
-        broker: int,
-    ) -> Table:
+    def _measure(self, crowd: list[Dialogue], broker: int | None) -> Table:
         title = (
-            f"scale: {self.hosts} hosts in one domain by one mosquitto, presence {self.presence}, "
-            "simulated, no mounts"
+            f"scale: {self.hosts} hosts in one domain by {self.carrier}, "
+            f"presence {self.presence}, simulated, no mounts"
         )
         table = Table("scale", title, ("what", "median", "p99", "unit"))
+        start, before = time.monotonic(), cpu_of(broker)
+        joined, met = self._join(crowd)
+        took = time.monotonic() - start
+        used = sum(facts["cpu"] for facts in self._ask(crowd, "count"))
         table.add("to join, subscribed", *spread([s * 1000 for s in joined]), "ms")
+        pairs = self.hosts * (self.hosts - 1) / 2
         if self.presence == "all":
-            last = met[-max(1, self.hosts // 10) :]
-            times = spread([seconds * 1000 for seconds in last])
-            table.add("the last tenth: until one knows all", *times, "ms")
-            pairs = self.hosts * (self.hosts - 1) / 2
-            table.add("until all knew all, for each handshake", took / pairs * 1e3, None, "ms")
+            self._tell_met(table, met, took / pairs)
+            table.add("CPU of both ends for each handshake", used / pairs * 1e3, None, "ms")
+            if broker is not None:
+                work = (cpu_of(broker) - before) / pairs * 1e3
+                table.add("CPU of the broker for each handshake", work, None, "ms")
             tell("  broadcast")
             times = spread(self._broadcast(crowd))
             table.add("broadcast, until the last host has it", *times, "ms")
@@ -136,22 +167,37 @@ class Scale:
         tell(f"  {self.idle:.0f} s of nothing but presence")
         for member in crowd:
             self._tell(member, "reset")
-        before = activity(broker)[1]
+        before = cpu_of(broker)
         time.sleep(self.idle)
         counts = self._ask(crowd, "count")
         cpu = sum(facts["cpu"] for facts in counts) / self.hosts / self.idle
         table.add("CPU of a host, idle but for presence", cpu * 1e6, None, "µs/s")
-        used = (activity(broker)[1] - before) / 1e9 / self.idle
-        table.add("CPU of the broker, the same", used * 1e3, None, "ms/s")
+        if broker is not None:
+            used = (cpu_of(broker) - before) / self.idle
+            table.add("CPU of the broker, the same", used * 1e3, None, "ms/s")
+            size = memory_of(broker) / 1024 / self.hosts
+            table.add("memory of the broker for each host", size, None, "KiB")
         added = sum(facts["memory"] for facts in counts) / self.hosts
         table.add("memory that a host adds to a process", added / 1024, None, "KiB")
         empty = max(facts["empty"] for facts in counts)
         table.add("memory of a process without hosts", empty / 1024, None, "KiB")
         table.notes.append(
-            f"{PROCESSES} processes share the machine with the broker: with a machine each, the "
-            "hosts would not wait for each other."
+            f"{PROCESSES} processes share the machine with all that carries: with a machine each, "
+            "the hosts would not wait for each other."
         )
         return table
+
+    def _tell_met(self, table: Table, met: list[float | None], for_each: float) -> None:
+        known = [seconds for seconds in met if seconds is not None]
+        if self.at_once:
+            table.add("hosts that got to know all", len(known), None, f"of {len(met)}")
+            times: tuple[Cell, Cell] = spread(known) if known else (None, None)
+            table.add("until one knows all, all at once", *times, "s")
+        else:
+            last = known[-max(1, self.hosts // 10) :]
+            times = spread([seconds * 1000 for seconds in last])
+            table.add("the last tenth: until one knows all", *times, "ms")
+        table.add("until all knew all, for each handshake", for_each * 1e3, None, "ms")
 
     def _reach(self, crowd: list[Dialogue]) -> tuple[float, float]:
         """Milliseconds until hosts that nobody has heard of are known to the first."""
@@ -176,3 +222,14 @@ def spread(values: list[float]) -> tuple[float, float]:
     """Median and 99th percentile."""
     ordered = sorted(values)
     return statistics.median(ordered), ordered[int((len(ordered) - 1) * 0.99)]
+
+
+def cpu_of(process: int | None) -> float:
+    """Seconds of CPU that it has used; None is nobody."""
+    return 0.0 if process is None else activity(process)[1] / 1e9
+
+
+def memory_of(process: int) -> int:
+    """Resident bytes."""
+    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE")
