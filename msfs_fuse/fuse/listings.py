@@ -68,27 +68,29 @@ class Listings:
             start: where to go on; 0 for a new listing.
         """
         listing = self._open[number]
-        directory = listing.directory
+        directory, uid = listing.directory, listing.held.uid
         if not start:
             listing.end = directory.order.last
         parent = directory.parent or directory
         if start < _PLACES:
             nodes = [directory, parent, *self._extra(directory)]
             for position in range(start, min(len(nodes), start + _PART)):
-                if not self._show(token, nodes[position], position, position + 1):
+                if not self._show(token, uid, nodes[position], position, position + 1):
                     return
             if start + _PART < len(nodes):
                 return
         rest = directory.order.after(max(start - _PLACES, 0))
         for place, node in itertools.islice(rest, _PART):
-            if place > listing.end or not self._show(token, node, len(_DOTS), _PLACES + place):
+            if place > listing.end or not self._show(token, uid, node, len(_DOTS), _PLACES + place):
                 return
 
-    def _show(self, token: pyfuse3.ReaddirToken, node: Node, position: int, next: int) -> bool:
+    def _show(
+        self, token: pyfuse3.ReaddirToken, uid: int, node: Node, position: int, next: int
+    ) -> bool:
         is_dots = position < len(_DOTS)
         name = _DOTS[position] if is_dots else os.fsencode(node.name)
         if not pyfuse3.readdir_reply(token, name, attributes(node), next):
             return False
         if not is_dots:  # the kernel does not count these
-            self._inodes.remember(node)
+            self._inodes.remember(node, uid)
         return True

@@ -13,6 +13,7 @@ from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.names import Address
 from msfs_fuse.core.slot import Directory, Node, Slot
 from msfs_fuse.fuse.invalidations import Invalidations
+from msfs_fuse.fuse.recent import RecentLookups
 
 # How long the kernel may believe attributes, in seconds. A file's only from the lookup to the
 # permission check of the same open(2), which would otherwise ask again; what reads and writes
@@ -21,7 +22,8 @@ from msfs_fuse.fuse.invalidations import Invalidations
 _FILE_TIMEOUT = 0.001
 _DIRECTORY_TIMEOUT = 1.0
 
-# How many names of other hosts the kernel may keep, which all users can make up.
+# How many names of other hosts the kernel may keep, which all users can make up; counted for each
+# user who looked them up.
 _MOST_REMOTE = 4096
 
 # How many nodes are kept that only somebody who holds them can reach, as with O_PATH, for which no
@@ -107,9 +109,9 @@ class Inodes:
 
     Slots, directories and control files are bounded by what users may have. Names of other hosts
     are not: any of them is there as soon as it is looked up. So beyond a number the kernel lets go
-    of those that were looked up least lately. Whoever has one open or works in it goes on, and so
-    does who is in a directory that was removed; of these, too, only so many are known. What is
-    beyond is ESTALE.
+    of those that the user with most of them looked up least lately. Whoever has one open or works
+    in it goes on, and so does who is in a directory that was removed; of these, too, only so many
+    are known. What is beyond is ESTALE.
     """
 
     def __init__(self, root: Directory, invalidations: Invalidations) -> None:
@@ -117,7 +119,7 @@ class Inodes:
         self._lookups: dict[int, int] = {}
         self._root = root
         self._invalidations = invalidations
-        self._remote: OrderedDict[int, Node] = OrderedDict()  # looked up last comes last
+        self._remote = RecentLookups(_MOST_REMOTE)
         self._unreachable: OrderedDict[int, None] = OrderedDict()  # longest so comes first
 
     def __getitem__(self, inode: int) -> Node:
@@ -142,27 +144,24 @@ class Inodes:
             raise SlotError(errno.EACCES)
         return node
 
-    def remember(self, node: Node) -> pyfuse3.EntryAttributes:
-        """Note that the kernel is told of this node once more, and make the reply."""
+    def remember(self, node: Node, uid: int) -> pyfuse3.EntryAttributes:
+        """Note that the kernel is told of this node once more, for a user, and make the reply."""
         number = node.id
         self._nodes[number] = node
         self._lookups[number] = self._lookups.get(number, 0) + 1
         if isinstance(node, _REMOTE):
-            self._note_remote(node)
+            self._note_remote(node, uid)
         return attributes(node)
 
-    def _note_remote(self, node: Node) -> None:
-        remote = self._remote
-        remote[node.id] = node
-        remote.move_to_end(node.id)
+    def _note_remote(self, node: Node, uid: int) -> None:
+        assert node.parent is not None
         self._unreachable.pop(node.id, None)
-        if node.parent is not None and node.parent.id in remote:
-            remote.move_to_end(node.parent.id)
-        if len(remote) > _MOST_REMOTE:
-            number, oldest = remote.popitem(last=False)
-            assert oldest.parent is not None
-            self._invalidations.add(oldest.parent.id, os.fsencode(oldest.name))
-            self.cut_off(number)
+        oldest = self._remote.note(node.id, uid, node.parent.id)
+        if oldest is not None:
+            lost = self._nodes[oldest]
+            assert lost.parent is not None
+            self._invalidations.add(lost.parent.id, os.fsencode(lost.name))
+            self.cut_off(oldest)
 
     def cut_off(self, inode: int) -> None:
         """Its name is gone: only who holds it still can reach it."""
@@ -175,7 +174,7 @@ class Inodes:
         """Let go of a node, whatever the kernel still remembers."""
         self._nodes.pop(inode, None)
         self._lookups.pop(inode, None)
-        self._remote.pop(inode, None)
+        self._remote.drop(inode)
         self._unreachable.pop(inode, None)
 
     def forget(self, inode: int, count: int) -> None:

@@ -126,7 +126,7 @@ class Operations(pyfuse3.Operations):
             raise SlotError(errno.ENOENT)  # every name is there, but may become a directory
         if isinstance(node, Slot) and self._late.is_to_create(ctx.pid):
             raise SlotError(errno.ENOENT)
-        return self._inodes.remember(node)
+        return self._inodes.remember(node, ctx.uid)
 
     @handler
     def forget(self, inode_list: Sequence[tuple[int, int]]) -> None:
@@ -167,16 +167,16 @@ class Operations(pyfuse3.Operations):
         parent = self._inodes[parent_inode]
         caller = _caller(ctx)
         if isinstance(parent, RemoteDirectory):
-            return self._inodes.remember(self._remote.mkdir(parent, os.fsdecode(name), caller))
-        return self._inodes.remember(
-            self._mail.tree.mkdir(
-                self._inodes.directory(parent_inode),
-                os.fsdecode(name),
-                mode & _PERMISSIONS,
-                caller,
-                time.time_ns(),
-            )
+            made = self._remote.mkdir(parent, os.fsdecode(name), caller)
+            return self._inodes.remember(made, ctx.uid)
+        directory = self._mail.tree.mkdir(
+            self._inodes.directory(parent_inode),
+            os.fsdecode(name),
+            mode & _PERMISSIONS,
+            caller,
+            time.time_ns(),
         )
+        return self._inodes.remember(directory, ctx.uid)
 
     @handler
     def rmdir(self, parent_inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> None:
@@ -302,7 +302,7 @@ class Operations(pyfuse3.Operations):
             handle = self._open_slot(existing, flags, ctx)
         else:
             raise SlotError(errno.EISDIR)
-        return self._stream(self._slot_file(handle)), self._inodes.remember(handle.slot)
+        return self._stream(self._slot_file(handle)), self._inodes.remember(handle.slot, ctx.uid)
 
     @handler
     def open(self, inode: int, flags: int, ctx: pyfuse3.RequestContext) -> pyfuse3.FileInfo:

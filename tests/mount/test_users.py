@@ -457,3 +457,25 @@ def test_what_one_user_opens_is_bounded(mount_with: MountFactory, path: str, fla
         assert attempt(BOB, "os.listdir(sys.argv[1])", mount.path) == "None"
         assert "has his share of max_handles open" in mount.log.read_text()
         assert mount.log.read_text().count("max_handles") < 60
+
+
+def test_one_user_cannot_use_up_the_names_of_other_hosts(mount: Mount) -> None:
+    """Bob is in the directory of a host while Alice keeps more names than the mount keeps."""
+    host = f"@{mount.status()['host']}"
+    code = """
+    import resource
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    os.stat(sys.argv[1])  # she knows Bob's directory, too
+    held = [os.open(f"{sys.argv[1]}2/{number}", os.O_PATH) for number in range(9000)]
+    print("held", flush=True)
+    sys.stdin.readline()
+    """
+    with (
+        holding(BOB, mount / "slot", SERVER, f"os.chdir(sys.argv[1][:-4] + {host!r})") as bob,
+        started(code, mount / host, uid=ALICE) as alice,
+    ):
+        assert line_of(alice) == "held"
+        echo = "os.write(os.open('slot', os.O_WRONLY | os.O_TRUNC), b'hi')"
+        assert tell(bob, echo) == "2"
+        assert tell(bob, "os.read(handles[0], 9)") == "b'hi'"
