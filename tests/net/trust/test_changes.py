@@ -235,9 +235,7 @@ def test_who_joins_hears_of_three_hundred_at_once(wire: Wire, corp: Corp) -> Non
     assert ann.domain.here.table.claims == 300
 
 
-def test_a_member_that_changes_its_key_all_the_time_takes_no_memory(
-    wire: Wire, corp: Corp
-) -> None:
+def test_a_member_that_changes_its_key_all_the_time_takes_no_memory(wire: Wire, corp: Corp) -> None:
     """Signed, new, and from ever another source, for five minutes."""
     ann, eve = (wire.node(corp.admit(name), n) for n, name in enumerate(("ann", "eve"), 1))
     wire.run(10)
