@@ -21,6 +21,7 @@ from msfs_fuse.net.trust.bodies import MAX_SLOT_SIZE, Message, slot_name
 from msfs_fuse.net.trust.domain import TooMany, Unknown
 from msfs_fuse.net.trust.here import Heard
 from msfs_fuse.net.trust.identity import load_identity
+from msfs_fuse.net.trust.wire import Reason
 
 log = logging.getLogger(__name__)
 
@@ -151,6 +152,15 @@ class DomainRouter(Router):
     def _qualified(self, member: Member, host: str) -> str:
         return host if len(self._members) == 1 else f"{host}.{member.name}"
 
+    def _may_be_named(self, member: Member, host: str) -> bool:
+        """Whether a host is who is meant by the name that we show for it.
+
+        The host `db.corp` of the domain `example` is not, where there is a domain `corp.example`:
+        another host is called so.
+        """
+        meant, name = self._split(self._qualified(member, host))
+        return meant is member and fold(name) == fold(host)
+
     def domains(self) -> Sequence[str]:
         return [member.name for member in self._members]
 
@@ -163,7 +173,8 @@ class DomainRouter(Router):
         for member in self._members:
             for host in sorted(member.domain.hosts(), key=fold):
                 name = self._qualified(member, host)
-                if fold(host) != fold(member.host) and fold(name) not in hidden:
+                is_shown = fold(name) not in hidden and self._may_be_named(member, host)
+                if is_shown and fold(host) != fold(member.host):
                     names.append(name)
         return names
 
@@ -193,6 +204,9 @@ class DomainRouter(Router):
     # ---- what arrives ----
 
     def _take(self, member: Member, heard: Heard) -> None:
+        if not self._may_be_named(member, heard.host):
+            member.domain.drops[Reason.OTHER_SENDER] += 1
+            return
         message = heard.message
         slots, refused = self._deliver(
             message.path,

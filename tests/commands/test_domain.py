@@ -153,6 +153,7 @@ def test_help(tmp_path: Path, action: str) -> None:
         ("create", Exit.USAGE, "required: DOMAIN"),
         ("create a b", Exit.USAGE, "unrecognized arguments: b"),
         ("create a.d/not*good", Exit.FAILED, "'not*good' is not a name of letters"),
+        ("create authority", Exit.FAILED, "authority is the name of a file of its own"),
         ("create no/such", Exit.FAILED, "such: No such file or directory"),
         ("admit corp", Exit.USAGE, "admit takes hosts, or --request FILE"),
         ("admit corp ada --request x", Exit.USAGE, "admit takes hosts, or --request FILE"),

@@ -31,6 +31,8 @@ from msfs_fuse.net.private_file import PrivateFileError, read_private_file
 from msfs_fuse.net.trust.identity import NOT_READABLE, host_of
 from msfs_fuse.net.trust.keys import DomainKey, DomainKeyError, Keys, format_keys, parse_keys
 
+_KEY = "authority.key"
+
 _SERIAL_SIZE = 8  # bytes: no two of one authority are the same, and small
 
 # RFC 5280 4.1.2.5: of what does not end. Its beginning is not looked at: clocks may be behind.
@@ -64,6 +66,8 @@ class Authority:
         """
         directory = os.path.abspath(directory)
         name = _checked(os.path.basename(directory))
+        if f"{name}.key" == _KEY:
+            raise AuthorityError(f"{name} is the name of a file of its own: choose another one")
         private = Ed25519PrivateKey.generate()
         builder = (
             _builder(private.public_key(), name, name)
@@ -75,7 +79,7 @@ class Authority:
             os.mkdir(directory, 0o700)
         except OSError as error:
             raise AuthorityError(f"{directory}: {error.strerror}") from None
-        made._write("authority.key", _private_pem(private), new=True)
+        made._write(_KEY, _private_pem(private), new=True)
         made._write("authority.pem", _pem(made.certificate), new=True)
         made._write(f"{name}.key", format_keys([DomainKey.generate(1)]).encode(), new=True)
         return made
@@ -89,7 +93,7 @@ class Authority:
         """
         directory = os.path.abspath(directory)
         try:
-            private = load_pem_private_key(_read(directory, "authority.key"), password=None)
+            private = load_pem_private_key(_read(directory, _KEY), password=None)
             certificate = x509.load_pem_x509_certificate(_read(directory, "authority.pem"))
         except NOT_READABLE:
             private = None

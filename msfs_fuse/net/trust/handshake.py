@@ -103,13 +103,14 @@ class Handshake:
         if full and all(state.direct for state in mount.ways.values()):
             return
         # It is heard from there, so it may answer there again: do not wait long, and not at all
-        # where there is no other way.
+        # where no other way answers.
+        answers = any(not state.silent for state in mount.ways.values())
         self.ask(
             way,
             now,
             to_mount=mount.id,
             is_claim=True,
-            max_pause=limits.BACK_OFF if mount.ways else 0.0,
+            max_pause=limits.BACK_OFF if answers else 0.0,
         )
 
     def _tell_hears(self, id: bytes, now: float) -> bool:

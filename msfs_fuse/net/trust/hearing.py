@@ -357,8 +357,7 @@ class Hearing:
     def _take_card(self, mount: Mount, card: Card, now: float) -> None:
         """A proven mount has another X25519 key; the former one is good for a while."""
         self._here.table.admit(card, now, self._here.wall(), signed=True)
-        drop = self._here.table.drop_pairs_before
-        self._here.timers.at(now + limits.KEY_DELETE, lambda _: drop(mount, card.n))
+        mount.renewed = now
 
 
 # Our own datagrams and second copies come with multicast, at all times.

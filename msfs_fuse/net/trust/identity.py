@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ed25519
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 
 from msfs_fuse.core.names import fold, is_host_name
-from msfs_fuse.net.private_file import PrivateFileError, SecretError, read_private_file
+from msfs_fuse.net.private_file import PrivateFileError, SecretError, open_file, read_private_file
 from msfs_fuse.net.trust.bodies import MAX_CERTIFICATE_SIZE
 from msfs_fuse.net.trust.keys import DomainKeyError, Keys, parse_keys
 from msfs_fuse.net.trust.wire import Reason, Refused
@@ -257,7 +257,7 @@ def load_revoked(path: str, authority: x509.Certificate) -> frozenset[int]:
         IdentityError: it cannot be read, or is not this authority's.
     """
     try:
-        with open(path, "rb") as file:
+        with open_file(path) as file:
             data = file.read(_MAX_LIST_SIZE + 1)
     except FileNotFoundError:
         return frozenset()

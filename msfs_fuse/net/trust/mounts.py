@@ -110,6 +110,7 @@ class Mount:
         doubted: somebody who may be wrong has said that it is gone.
         until: when a mount that is not proven is dropped.
         heard, heard_by_group: when something came from it; monotonic, in seconds.
+        renewed: when it took its newest X25519 key, while the former one is still good.
         hears_us: whether our multicast reaches it, as far as it told.
         told_hears: whether the last thing that we told it was that its multicast reaches us.
         knows: the newest of our X25519 keys that it has shown to know.
@@ -129,6 +130,7 @@ class Mount:
     ways: dict[Way, WayState] = field(default_factory=dict)
     heard: float = 0.0
     heard_by_group: float = float("-inf")
+    renewed: float | None = None
     hears_us: bool = False
     told_hears: bool = False
     knows: int = -1

@@ -105,6 +105,9 @@ class Upkeep:
         self._handshake.expire(now)
         self._expire(now)
         for mount in list(self._here.table):
+            if mount.renewed is not None and now - mount.renewed >= limits.KEY_DELETE:
+                mount.renewed = None
+                self._here.table.drop_pairs_before(mount, mount.card.n)
             silence = now - mount.heard
             ways: list[Way | None] = []
             if silence > limits.EXPIRY:

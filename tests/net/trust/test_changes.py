@@ -235,6 +235,24 @@ def test_who_joins_hears_of_three_hundred_at_once(wire: Wire, corp: Corp) -> Non
     assert ann.domain.here.table.claims == 300
 
 
+def test_a_member_that_changes_its_key_all_the_time_takes_no_memory(wire: Wire, corp: Corp) -> None:
+    """Signed, new, and from ever another source, for five minutes."""
+    ann, eve = (wire.node(corp.admit(name), n) for n, name in enumerate(("ann", "eve"), 1))
+    wire.run(10)
+    own = eve.domain.here.own
+    for number in range(3000):
+        own.card = own.make_card()
+        for n in list(own.privates)[:-2]:
+            own.drop_key(n)
+        wire.post(Packet(1000 + number, 1, hello(wire, own)))
+        wire.run(0.1)
+        wire.log.clear()
+    (mount,) = ann.domain
+    assert mount.card.n > 2900
+    assert len(mount.pairs) <= 2
+    assert len(ann.domain.here.timers._heap) < 100
+
+
 def test_the_mounts_of_one_host_are_limited(wire: Wire, corp: Corp, nodes: list[Node]) -> None:
     """One with a member file starts again and again, and never says BYE."""
     eve = corp.admit("eve")

@@ -253,6 +253,20 @@ def test_each_mistake_is_one_line_that_names_the_file(
     assert "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("name", ["ada.member", "corp.key", "corp.revoked"])
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_not_waited_for(
+    corp: Authority, make: Callable[[Path], None], name: str
+) -> None:
+    """A FIFO would keep a daemon from answering until somebody writes into it."""
+    (path,) = map(Path, corp.admit(["ada"]))
+    odd = path.parent / name
+    odd.unlink(missing_ok=True)
+    make(odd)
+    with pytest.raises(IdentityError, match=f"{name}: not a file"):
+        load(path)
+
+
 def test_a_list_of_another_authority(tmp_path: Path, corp: Authority) -> None:
     (path,) = map(Path, corp.admit(["ada"]))
     other = Authority.create(str(tmp_path / "other"))
