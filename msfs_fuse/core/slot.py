@@ -1,11 +1,12 @@
 """What there is: directories, slots, handles, messages, waiting reads."""
 
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from msfs_fuse.core.names import fold
 from msfs_fuse.core.order import Order
 from msfs_fuse.core.shares import Held
 
@@ -91,6 +92,15 @@ class Directory(Node):
     children: dict[str, Node] = field(default_factory=dict)
     folded: dict[str, list[Node]] = field(default_factory=dict)
     order: Order[Node] = field(default_factory=Order)
+
+    def alike(self, name: str) -> Iterator[Node]:
+        """What has that name without regard to ASCII case; first what has exactly that."""
+        exact = self.children.get(name)
+        if exact is not None:
+            yield exact
+        for node in self.folded.get(fold(name), ()):
+            if node is not exact:
+                yield node
 
 
 @dataclass(slots=True, eq=False)

@@ -6,7 +6,7 @@ it alive, which `Mailslots` knows.
 """
 
 import errno
-from itertools import count
+from itertools import count, islice
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.names import check_new_name, fold
@@ -15,6 +15,9 @@ from msfs_fuse.core.slot import Caller, Directory, Node, Slot
 from msfs_fuse.core.tables import is_too_roomy
 
 ROOT_ID = 1
+
+# To so many slots of one name, but for the case of its letters, goes a message from other hosts.
+_MOST_ALIKE = 64
 
 
 class Tree:
@@ -46,15 +49,17 @@ class Tree:
         return node
 
     def matching(self, path: tuple[str, ...]) -> list[Slot]:
-        """The slots of that name without regard to ASCII case, as other hosts name them."""
+        """The slots of that name without regard to ASCII case, as other hosts name them.
+
+        The one of exactly that name comes first. Of the others there are so many at most: a user
+        can make thousands, and a message to all of them would keep everybody waiting.
+        """
         nodes: list[Node] = [self.root]
-        for name in map(fold, path):
-            nodes = [
-                child
-                for node in nodes
-                if isinstance(node, Directory)
-                for child in node.folded.get(name, ())
-            ]
+        for name in path:
+            found = (
+                child for node in nodes if isinstance(node, Directory) for child in node.alike(name)
+            )
+            nodes = list(islice(found, _MOST_ALIKE))
         return [node for node in nodes if isinstance(node, Slot)]
 
     def is_attached(self, directory: Directory) -> bool:
