@@ -2,11 +2,12 @@
 
 import stat
 from collections import OrderedDict, deque
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import NamedTuple
 
+from msfs_fuse.core.names import fold
 from msfs_fuse.core.order import Order
 from msfs_fuse.core.shares import Held
 
@@ -96,6 +97,15 @@ class Directory(Node):
     def group_for(self, caller: "Caller") -> int:
         """The group of what a caller makes in here: the directory's own, if that is setgid."""
         return self.gid if self.mode & stat.S_ISGID else caller.gid
+
+    def alike(self, name: str) -> Iterator[Node]:
+        """What has that name without regard to ASCII case; first what has exactly that."""
+        exact = self.children.get(name)
+        if exact is not None:
+            yield exact
+        for node in self.folded.get(fold(name), ()):
+            if node is not exact:
+                yield node
 
 
 @dataclass(slots=True, eq=False)

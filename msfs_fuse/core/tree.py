@@ -7,15 +7,18 @@ it alive, which `Mailslots` knows.
 
 import errno
 import stat
-from itertools import count
+from itertools import count, islice
 
 from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.names import check_new_name, fold
-from msfs_fuse.core.shares import ROOT_UID, Shares
+from msfs_fuse.core.shares import ROOT_UID, Shares, usable_by_all
 from msfs_fuse.core.slot import Caller, Directory, Node, Slot
 from msfs_fuse.core.tables import is_too_roomy
 
 ROOT_ID = 1
+
+# To so many slots of one name, but for the case of its letters, goes a message from other hosts.
+_MOST_ALIKE = 64
 
 
 class Tree:
@@ -26,10 +29,14 @@ class Tree:
         owner: uid and gid of the root directory.
         root_mode: permission bits of the root directory.
         now: the time, in nanoseconds since the epoch.
+
+    Attributes:
+        directories: how many there are, the root aside.
     """
 
     def __init__(self, shares: Shares, *, owner: tuple[int, int], root_mode: int, now: int) -> None:
         self.root = Directory(ROOT_ID, "", None, *owner, root_mode, now, now, now)
+        self.directories = 0
         self._shares = shares
         self._ids = count(ROOT_ID + 1)
 
@@ -47,15 +54,17 @@ class Tree:
         return node
 
     def matching(self, path: tuple[str, ...]) -> list[Slot]:
-        """The slots of that name without regard to ASCII case, as other hosts name them."""
+        """The slots of that name without regard to ASCII case, as other hosts name them.
+
+        The one of exactly that name comes first. Of the others there are so many at most: a user
+        can make thousands, and a message to all of them would keep everybody waiting.
+        """
         nodes: list[Node] = [self.root]
-        for name in map(fold, path):
-            nodes = [
-                child
-                for node in nodes
-                if isinstance(node, Directory)
-                for child in node.folded.get(name, ())
-            ]
+        for name in path:
+            found = (
+                child for node in nodes if isinstance(node, Directory) for child in node.alike(name)
+            )
+            nodes = list(islice(found, _MOST_ALIKE))
         return [node for node in nodes if isinstance(node, Slot)]
 
     def is_attached(self, directory: Directory) -> bool:
@@ -68,14 +77,19 @@ class Tree:
         """Make a directory.
 
         Raises:
-            SlotError: EEXIST, EDQUOT, ENOENT in a directory that is gone, or what
-                check_new_name says.
+            SlotError: EEXIST; EDQUOT for a user who has too many, and where there are as many as
+                may be open of all kinds (somebody with subordinate ids is thousands of users);
+                ENOENT in a directory that is gone, or what check_new_name says.
         """
         self.check_new(parent, name)
+        most = self._shares.limits.max_handles
+        if self.directories >= (most if caller.uid == ROOT_UID else usable_by_all(most)):
+            raise SlotError(errno.EDQUOT)
         self._shares.charge_name(caller.uid)
         gid, mode = parent.group_for(caller), mode | parent.mode & stat.S_ISGID
         directory = Directory(self.new_id(), name, parent, caller.uid, gid, mode, now, now, now)
         self.attach(directory, parent, now)
+        self.directories += 1
         return directory
 
     def rmdir(self, parent: Directory, name: str, caller: Caller, now: int) -> Directory:
@@ -91,6 +105,7 @@ class Tree:
             raise SlotError(errno.ENOTEMPTY)
         self.detach(directory, now)
         self._shares.discharge_name(directory.uid)
+        self.directories -= 1
         return directory
 
     @staticmethod

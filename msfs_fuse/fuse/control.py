@@ -18,6 +18,7 @@ from msfs_fuse.core.names import CONTROL_DIRECTORY
 from msfs_fuse.core.network import Router
 from msfs_fuse.core.shares import Held
 from msfs_fuse.fuse.nodes import ControlDirectory, ControlText
+from msfs_fuse.fuse.thrift import Thrift
 
 # Gives numbers with their descriptions, as they are now.
 Numbers = Callable[[], Iterable[Metric]]
@@ -27,36 +28,6 @@ _FAMILIES = {"counter": CounterMetricFamily, "gauge": GaugeMetricFamily}
 
 # So many users are shown with what they hold.
 _MOST_USERS = 10
-
-# Making texts anew may take this part of the daemon's time, after so many seconds at once.
-_PART = 0.25
-_AT_ONCE = 0.2
-
-
-class Thrift:
-    """Makes a text for each who opens its file, and while they are very many, gives the last one.
-
-    Args:
-        clock: seconds.
-    """
-
-    def __init__(
-        self, make: Callable[[], bytes], clock: Callable[[], float] = time.monotonic
-    ) -> None:
-        self._make = make
-        self._text = b""
-        self._credit = _AT_ONCE
-        self._clock = clock
-        self._since = clock()
-
-    def __call__(self) -> bytes:
-        now = self._clock()
-        self._credit = min(_AT_ONCE, self._credit + (now - self._since) * _PART)
-        self._since = now
-        if self._credit > 0 or not self._text:
-            self._text = self._make()
-            self._credit -= self._clock() - now
-        return self._text
 
 
 class _Collector(Collector):

@@ -133,6 +133,8 @@ class SlotFile:
             arms: it wants to be told when it can; else it reads at once if it can.
         """
         if self._uring is None:
+            if not self._handle.access.reads:
+                return False
             self._uring = UringReads()
         if arms:
             return self._uring.wants_rest(tid)

@@ -38,15 +38,22 @@ class Listings:
 
     Args:
         shares: where open directories are charged.
-        extra: what is in a directory beside its own entries, and before them.
+        extra: names in a directory beside its own entries, and before them; for a new listing, or
+            one that goes on.
+        find: the node of such a name.
     """
 
     def __init__(
-        self, inodes: Inodes, shares: Shares, extra: Callable[[Directory], Sequence[Node]]
+        self,
+        inodes: Inodes,
+        shares: Shares,
+        extra: Callable[[Directory, bool], Sequence[str]],
+        find: Callable[[Directory, str], Node],
     ) -> None:
         self._inodes = inodes
         self._shares = shares
         self._extra = extra
+        self._find = find
         self._open: dict[int, _Listing] = {}
 
     def open(self, number: int, directory: Directory, uid: int) -> None:
@@ -71,13 +78,18 @@ class Listings:
         directory, uid = listing.directory, listing.held.uid
         if not start:
             listing.end = directory.order.last
-        parent = directory.parent or directory
+        dots = [directory, directory.parent or directory]
         if start < _PLACES:
-            nodes = [directory, parent, *self._extra(directory)]
-            for position in range(start, min(len(nodes), start + _PART)):
-                if not self._show(token, uid, nodes[position], position, position + 1):
+            names = self._extra(directory, not start)
+            end = len(dots) + len(names)
+            for position in range(start, min(end, start + _PART)):
+                if position < len(dots):
+                    node: Node = dots[position]
+                else:
+                    node = self._find(directory, names[position - len(dots)])
+                if not self._show(token, uid, node, position, position + 1):
                     return
-            if start + _PART < len(nodes):
+            if start + _PART < end:
                 return
         rest = directory.order.after(max(start - _PLACES, 0))
         for place, node in itertools.islice(rest, _PART):

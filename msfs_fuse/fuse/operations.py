@@ -34,6 +34,7 @@ from msfs_fuse.fuse.permissions import Credentials
 from msfs_fuse.fuse.pieces import Pieces
 from msfs_fuse.fuse.remote import RemoteNames
 from msfs_fuse.fuse.replies import Replies, Request
+from msfs_fuse.fuse.thrift import Thrift
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +73,6 @@ class Operations(pyfuse3.Operations):
     ) -> None:
         super().__init__()
         self._mail = mail
-        self._router = router
         self.replies = Replies(mail)
         self.exchange = Exchange(mail, self.replies, router)
         self._invalidations = Invalidations()
@@ -81,7 +81,8 @@ class Operations(pyfuse3.Operations):
         self._remote = RemoteNames(mail, time.time_ns)
         self._control = control_directory(mail, mountpoint, router, numbers, time.time_ns())
         self._files: dict[int, OpenFile] = {}
-        self._listings = Listings(self._inodes, mail.shares, self._extra_entries)
+        self._hosts = Thrift(router.names)
+        self._listings = Listings(self._inodes, mail.shares, self._extra_names, self._find)
         self._late = LateOpens()
         self._handle_numbers = itertools.count(1)
         self.pieces = Pieces()
@@ -241,11 +242,11 @@ class Operations(pyfuse3.Operations):
         self._listings.open(number, directory, ctx.uid)
         return number
 
-    def _extra_entries(self, directory: Directory) -> list[Node]:
+    def _extra_names(self, directory: Directory, is_new: bool) -> list[str]:
         if directory is not self._mail.tree.root:
             return []
-        hosts = (self._remote.host(REMOTE_MARK + name) for name in self._router.names())
-        return [self._control, *hosts]
+        hosts = self._hosts() if is_new or self._hosts.last is None else self._hosts.last
+        return [self._control.name, *(REMOTE_MARK + host for host in hosts)]
 
     @handler
     def readdir(self, fh: int, start_id: int, token: pyfuse3.ReaddirToken) -> None:

@@ -1,6 +1,7 @@
 """Messages from the network: which slots they reach, and which take them."""
 
 import errno
+from itertools import product
 
 import pytest
 
@@ -36,6 +37,18 @@ def test_directories_match_without_case_as_well(mail: Mailslots) -> None:
     assert mail.deliver(("dir", "slot"), b"hi", FAR, NOW).slots == slots
     assert mail.deliver(("dir",), b"hi", FAR, NOW).slots == []
     assert mail.deliver(("dir", "slot", "x"), b"hi", FAR, NOW).slots == []
+
+
+def test_very_many_names_that_differ_by_case(mail: Mailslots) -> None:
+    """Each message to one of them would else be thousands. Who has that very name gets it."""
+    names = [
+        "".join(letters) for letters in product("aA", "bB", "cC", "dD", "eE", "fF", "gG", "hH")
+    ]
+    for name in names:
+        create(mail, name, mode=0o666)
+    slots = mail.deliver((names[-1],), b"hi", FAR, NOW).slots
+    assert slots[0].name == names[-1]
+    assert len(slots) == len(set(slots)) == 64
 
 
 def test_only_ascii_has_case(mail: Mailslots) -> None:

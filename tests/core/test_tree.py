@@ -6,6 +6,7 @@ import pytest
 
 from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.mailslots import Mailslots
+from msfs_fuse.core.slot import Caller
 from tests.support.core import ALICE, BOB, ROOT, create, refused
 
 
@@ -23,6 +24,22 @@ def test_a_slot_cannot_be_removed(mail: Mailslots) -> None:
     with refused(errno.EBUSY):
         mail.tree.unlink(mail.tree.root, "a")
     assert mail.tree.find(("a",)) is server.slot
+
+
+def test_directories_are_bounded_however_many_users_there_are() -> None:
+    mail = Mailslots(Limits(max_handles=64))
+    users = [Caller(uid, 100, 1) for uid in range(100_000, 100_062)]
+    for user in users:
+        mail.tree.mkdir(mail.tree.root, str(user.uid), 0o700, user, 1)
+    with refused(errno.EDQUOT):
+        mail.tree.mkdir(mail.tree.root, "one more", 0o700, ALICE, 1)
+    for name in ("root's", "and another"):
+        mail.tree.mkdir(mail.tree.root, name, 0o700, ROOT, 1)
+    with refused(errno.EDQUOT):
+        mail.tree.mkdir(mail.tree.root, "too many", 0o700, ROOT, 1)
+    mail.tree.rmdir(mail.tree.root, "root's", ROOT, 1)
+    mail.tree.rmdir(mail.tree.root, str(users[0].uid), users[0], 1)
+    mail.tree.mkdir(mail.tree.root, "again", 0o700, ROOT, 1)
 
 
 def test_unlink_is_for_slots(mail: Mailslots) -> None:

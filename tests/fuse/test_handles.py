@@ -5,7 +5,7 @@ import os
 
 import pytest
 
-from msfs_fuse.fuse.control import Thrift
+from msfs_fuse.fuse.thrift import Thrift
 from tests.support.fuse import ALICE, BOB, ROOT_INODE, Context, Kernel, OtherHosts, RecordedRoute
 from tests.support.fuse import refused as refused_with
 
