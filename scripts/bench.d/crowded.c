@@ -4,6 +4,7 @@
  *     crowded pairs KIND WHERE SIZE COUNT PAIRS  so many channels (channel.h), each with a writer
  *                                             and a reader that waits
  *     crowded writes FILE SIZE COUNT WRITERS  so many writers of one file, with nobody to read
+ *     crowded both FILE SIZE COUNT EACH       so many writers of one file, and as many readers
  *     crowded beside DIR COUNT                one user's write and read so many times, for each
  *                                             line on stdin; "refused" if a write is
  *     crowded flood DIR                       writes and reads a slot of its own for ever
@@ -70,10 +71,10 @@ static void writes(int fd, size_t size, size_t count)
             die("write");
 }
 
-static void reads(int fd, size_t count)
+static void reads(int fd, size_t size, size_t count)
 {
     for (size_t i = 0; i < count; i++)
-        if (read(fd, message, sizeof message) <= 0)
+        if (read(fd, message, size) <= 0)
             die("read");
 }
 
@@ -122,19 +123,28 @@ static void pairs(enum kind kind, const char *where, size_t size, size_t count, 
     tell_each(began, n * count);
 }
 
-static void writers(const char *file, size_t size, size_t count, unsigned n)
+static void start(const char *file, int flags, void (*use)(int, size_t, size_t), size_t size,
+                  size_t count)
+{
+    if (forked() == 0) {
+        int fd = open(file, flags | O_CLOEXEC);
+
+        if (fd < 0)
+            die(file);
+        use(fd, size, count);
+        _exit(0);
+    }
+}
+
+static void users(const char *file, size_t size, size_t count, unsigned n, bool both)
 {
     double began = now_us();
 
-    for (unsigned i = 0; i < n; i++)
-        if (forked() == 0) {
-            int fd = open(file, O_WRONLY | O_CLOEXEC);
-
-            if (fd < 0)
-                die(file);
-            writes(fd, size, count);
-            _exit(0);
-        }
+    for (unsigned i = 0; i < n; i++) {
+        start(file, O_WRONLY, writes, size, count);
+        if (both)
+            start(file, O_RDONLY, reads, size, count);
+    }
     wait_for_all();
     tell_each(began, n * count);
 }
@@ -156,7 +166,7 @@ static void beside(const char *directory, size_t count)
                 refused = errno;
                 break;
             }
-            reads(fd, 1);
+            reads(fd, sizeof message, 1);
             add(&each, now_us() - t);
             usleep(500); /* a user, not a flood */
         }
@@ -262,10 +272,10 @@ int main(int argc, char **argv)
         pairs(kind_of(argv[2]), argv[3], strtoul(argv[4], NULL, 10), strtoul(argv[5], NULL, 10),
               (unsigned)atoi(argv[6]));
         printf("}\n");
-    } else if (argc == 6 && !strcmp(argv[1], "writes")) {
+    } else if (argc == 6 && (!strcmp(argv[1], "writes") || !strcmp(argv[1], "both"))) {
         printf("{");
-        writers(argv[2], strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10),
-                (unsigned)atoi(argv[5]));
+        users(argv[2], strtoul(argv[3], NULL, 10), strtoul(argv[4], NULL, 10),
+              (unsigned)atoi(argv[5]), !strcmp(argv[1], "both"));
         printf("}\n");
     } else if (argc == 4 && !strcmp(argv[1], "beside")) {
         beside(argv[2], strtoul(argv[3], NULL, 10));
@@ -274,7 +284,7 @@ int main(int argc, char **argv)
 
         for (;;) {
             writes(fd, 64, 1);
-            reads(fd, 1);
+            reads(fd, sizeof message, 1);
         }
     } else if (argc == 3 && !strcmp(argv[1], "list")) {
         for (;;)

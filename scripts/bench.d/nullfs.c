@@ -1,6 +1,6 @@
 /*
- * A libfuse file system that does nothing: one file `null`, every write answered at once, in one
- * thread. What no FUSE file system can beat, unless it never sleeps:
+ * A libfuse file system that does nothing: one file `null`, every read and write answered at once,
+ * in one thread. What no FUSE file system can beat, unless it never sleeps:
  *
  *     nullfs [-d] [-b MICROSECONDS] DIR
  *
@@ -52,6 +52,15 @@ static void on_open(fuse_req_t req, fuse_ino_t ino, struct fuse_file_info *fi)
     fuse_reply_open(req, fi);
 }
 
+static void on_read(fuse_req_t req, fuse_ino_t ino, size_t size, off_t off,
+                    struct fuse_file_info *fi)
+{
+    static const char nothing[65536];
+
+    (void)ino, (void)off, (void)fi;
+    fuse_reply_buf(req, nothing, size < sizeof nothing ? size : sizeof nothing);
+}
+
 static void on_write(fuse_req_t req, fuse_ino_t ino, const char *buf, size_t size, off_t off,
                      struct fuse_file_info *fi)
 {
@@ -69,6 +78,7 @@ static const struct fuse_lowlevel_ops OPERATIONS = {
     .lookup = on_lookup,
     .getattr = on_getattr,
     .open = on_open,
+    .read = on_read,
     .write = on_write,
     .flush = on_close,
     .release = on_close,

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import select
 import statistics
 import subprocess
 import time
@@ -14,7 +15,7 @@ from msfs_fuse.net.trust.keys import domain_context, parse_keys
 from msfs_fuse.net.trust.wire import Kind, pack_header, seal
 from tests.conftest import Mount
 from tests.support.network import Host, Lan, metric, read_all, sees, served, write
-from tests.support.processes import is_root, wait_until
+from tests.support.processes import TIMEOUT, busy, is_root, wait_until
 
 pytestmark = pytest.mark.skipif(not is_root(), reason="needs network namespaces")
 
@@ -141,3 +142,30 @@ def test_latency_between_hosts(host: Host) -> None:
             f"{count / seconds:.0f} messages/s sent, {count - came} of {count} lost"
         )
         write(ada, "@corp/slot", b"end")
+
+
+def test_a_local_flood_keeps_no_message_of_another_host_waiting(host: Host) -> None:
+    """How long each takes is printed; that each comes while the flood goes on is asserted."""
+    config = host.configure("[domain.corp]")
+    far = Host("bob", 9, host.namespace, host.directory)
+    with (
+        host.mounted(config=config) as ada,
+        far.mounted(config=far.configure("[domain.corp]")) as bob,
+        served(bob, "slot") as slot,
+    ):
+        wait_until(lambda: sees(ada, "bob") and sees(bob, "ada"))
+
+        def times() -> list[float]:
+            found = []
+            for number in range(200):
+                began = time.perf_counter()
+                write(ada, "@bob/slot", b"%d" % number)
+                wait_until(lambda: bool(select.select([slot], [], [], TIMEOUT)[0]))
+                assert read_all(slot) == [b"%d" % number]
+                found.append((time.perf_counter() - began) * 1e6)
+            return found
+
+        quiet = times()
+        with busy(bob.path):
+            during = times()
+        print(f"\nfrom a host: {describe(quiet)}; beside a flood there: {describe(during)}")

@@ -11,7 +11,7 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import trio
 from msfs_fuse.fuse import inner_loop
 from msfs_fuse.fuse.inner_loop import InnerLoop, find_descriptor
 from tests.conftest import Mount, MountFactory
-from tests.support.processes import SERVER, TIMEOUT, line_of, started, wait_until
+from tests.support.processes import MESSAGES, SERVER, TIMEOUT, busy, started, wait_until
 
 # Runs `msfs` after other code.
 _AFTER = "{}\nimport runpy; runpy.run_module('msfs_fuse', run_name='__main__', alter_sys=True)"
@@ -52,14 +52,6 @@ interpose.set_handlers = lambda on_read, on_write, *rest: set_handlers(
 pyfuse3.init = slow_init
 """
 
-MESSAGES = """
-server = os.open(f"{sys.argv[1]}/flood{os.getpid()}", os.O_RDWR | os.O_CREAT)
-print("ready", flush=True)
-while True:
-    os.write(server, b"x")
-    os.read(server, 1)
-"""
-
 OTHERS = """
 print("ready", flush=True)
 while True:
@@ -85,15 +77,6 @@ def mounted(request: pytest.FixtureRequest, mount_with: MountFactory) -> Callabl
     return mount
 
 
-@contextlib.contextmanager
-def busy(mount: Mount, code: str, processes: int = 4) -> Iterator[None]:
-    """More requests at any time than the daemon can answer."""
-    with contextlib.ExitStack() as stack:
-        for _ in range(processes):
-            assert line_of(stack.enter_context(started(code, mount.path))) == "ready"
-        yield
-
-
 def activity(mount: Mount) -> tuple[float, int]:
     """CPU seconds, and how often the daemon was switched to."""
     fields = Path(f"/proc/{mount.daemon.pid}/stat").read_text().rpartition(")")[2].split()
@@ -111,7 +94,7 @@ def test_a_flood_keeps_no_timeout_waiting(mounted: Callable[..., Mount], code: s
     mount = mounted(code=_SLOW)
     server = os.open(mount / "slot", SERVER)
     mount.set_attribute("slot", "read_timeout", "100")
-    with busy(mount, code):
+    with busy(mount.path, code):
         for _ in range(5):
             with pytest.raises(TimeoutError):
                 os.read(server, 10)
@@ -123,7 +106,7 @@ def test_a_flood_does_not_keep_the_daemon_from_stopping(
     mounted: Callable[..., Mount], code: str
 ) -> None:
     mount = mounted(code=_SLOW)
-    with busy(mount, code):
+    with busy(mount.path, code):
         mount.daemon.send_signal(signal.SIGTERM)
         assert mount.daemon.wait(TIMEOUT) == 0
 
@@ -146,7 +129,7 @@ def test_other_requests_do_not_put_timeouts_off(mounted: Callable[..., Mount]) -
     mount = mounted()
     server = os.open(mount / "slot", SERVER)
     mount.set_attribute("slot", "read_timeout", "300")
-    with busy(mount, STATUS, processes=1), pytest.raises(TimeoutError):
+    with busy(mount.path, STATUS, processes=1), pytest.raises(TimeoutError):
         os.read(server, 10)
     os.close(server)
 
@@ -164,7 +147,7 @@ threading.Thread(target=beat, daemon=True).start()"""
     mount = mount_with("busy_poll=1000", program=("-c", _AFTER.format(thread)))
     before = beats.stat().st_size
     wait_until(lambda: beats.stat().st_size > before + 20)
-    with busy(mount, MESSAGES, processes=1):
+    with busy(mount.path, MESSAGES, processes=1):
         before = beats.stat().st_size
         wait_until(lambda: beats.stat().st_size > before + 20)
 
@@ -186,7 +169,7 @@ def test_every_reader_that_is_killed_in_a_flood_is_let_go(mounted: Callable[...,
     mount = mounted()
     read = 'print("ready", flush=True)\nos.read(int(sys.argv[1]), 10)'
     server = os.open(mount / "slot", SERVER)
-    with busy(mount, MESSAGES, processes=2), contextlib.ExitStack() as stack:
+    with busy(mount.path, MESSAGES, processes=2), contextlib.ExitStack() as stack:
         readers: list[subprocess.Popen[str]] = [
             stack.enter_context(started(read, server, pass_fds=[server])) for _ in range(10)
         ]

@@ -69,6 +69,25 @@ def line_of(process: Popen) -> str:
     return process.stdout.readline().rstrip("\n")
 
 
+# Writes and reads a slot of its own for ever.
+MESSAGES = """
+server = os.open(f"{sys.argv[1]}/flood{os.getpid()}", os.O_RDWR | os.O_CREAT)
+print("ready", flush=True)
+while True:
+    os.write(server, b"x")
+    os.read(server, 1)
+"""
+
+
+@contextlib.contextmanager
+def busy(mount: Path, code: str = MESSAGES, processes: int = 4) -> Iterator[None]:
+    """More requests at any time than the daemon can answer."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(processes):
+            assert line_of(stack.enter_context(started(code, mount))) == "ready"
+        yield
+
+
 def run(code: str, *arguments: object, uid: int | None = None, **named: Any) -> str:
     """Run Python code to its end and return what it printed, without the last newline."""
     with started(code, *arguments, uid=uid, **named) as process:
