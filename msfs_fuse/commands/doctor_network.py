@@ -30,6 +30,9 @@ def check(domains: Sequence[DomainSettings]) -> Iterator[Check]:
     transports = [transport for domain in domains for transport in domain.transports]
     for port in sorted({each.port for each in transports if isinstance(each, UdpSettings)}):
         yield _port(port)
+        multicast = _port(port + 1)
+        if multicast.state is not State.OK:
+            yield multicast
 
 
 def _member(domain: DomainSettings) -> Check:

@@ -122,6 +122,51 @@ def test_no_other_user_of_a_host_gets_what_is_sent_to_it(hosts: list[Host]) -> N
                     thief.kill()
 
 
+_SQUATTER = """
+import os, socket, sys, time
+os.setuid(int(sys.argv[1]))
+held = []
+for family, address in ((socket.AF_INET, "0.0.0.0"), (socket.AF_INET6, "::")):
+    sock = socket.socket(family, socket.SOCK_DGRAM)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind((address, 4425))
+    held.append(sock)
+print("bound", flush=True)
+sys.stdin.readline()
+"""
+
+
+def test_who_had_the_port_of_multicast_first_is_told_of_and_outlived(hosts: list[Host]) -> None:
+    """Any user may have it, while no mount has. Then it is as where multicast goes one way."""
+    ada, bob = hosts[:2]
+    command = [*bob.inside, "/usr/bin/python3", "-c", _SQUATTER, str(ALICE)]
+    faster = (
+        "-c",
+        "from msfs_fuse.net.udp import transport\ntransport._RETRY = 1.0\n"
+        "from msfs_fuse.commands.main import main\nmain()",
+    )
+    with contextlib.ExitStack() as stack:
+        squatter = stack.enter_context(
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        )
+        stack.callback(squatter.kill)
+        assert squatter.stdout is not None
+        assert squatter.stdout.readline() == "bound\n"
+        near = stack.enter_context(ada.mounted(config=ada.configure(CORP)))
+        far = stack.enter_context(
+            bob.mounted(config=bob.configure(CORP), allow_log="WARNING", program=faster)
+        )
+        assert "UDP port 4425 is taken by another program" in far.log.read_text()
+        slot = stack.enter_context(served(far, "slot"))
+        wait_until(lambda: sees(near, "bob") and sees(far, "ada"))
+        write(near, "@corp/slot", b"to all")
+        assert settle(slot, 1) == [b"to all"]
+        squatter.communicate("\n", timeout=10)
+        wait_until(lambda: ":1149 " in bob.sockets())  # 4425: it listens now
+        assert far.log.read_text().count("is taken by another program") == 1
+
+
 # ---- multicast that goes one way ----
 
 

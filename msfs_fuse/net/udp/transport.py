@@ -49,6 +49,9 @@ _BATCH = 32
 # The kernel's buffer for what we have not taken yet, in bytes.
 _RECEIVE_BUFFER = 4 * 1024 * 1024
 
+# When to try again, in seconds, to listen where somebody else has the port.
+_RETRY = 30.0
+
 # Sources whose way is kept ready.
 _MAX_WAYS = 4096
 
@@ -82,6 +85,8 @@ class UdpTransport(Transport):
         self._queue: deque[tuple[Endpoint, bytes]] = deque()
         self._queued = trio.Event()
         self._counts = _UdpCounts()
+        # Where we send to all but hear nothing: a program that does not share it has the port.
+        self._taken: set[tuple[str, int]] = set()
         self._listen_anew: Callable[[], None] = lambda: None
         self._set_groups(identity.keys)
 
@@ -102,7 +107,7 @@ class UdpTransport(Transport):
         for way in beyond:
             assert isinstance(way.address, Endpoint)
             endpoints.add(way.address)
-        for group, index in self._listening:
+        for group, index in (*self._listening, *self._taken):
             family = socket.AF_INET6 if ":" in group else socket.AF_INET
             if group == self._groups[0][family]:
                 endpoints.add(Endpoint(family, group, self._group_port, index))
@@ -280,9 +285,11 @@ class UdpTransport(Transport):
             self._listen(receiver, nursery)
             task_status.started()
             while True:
-                await changes.wait()
+                with trio.move_on_after(_RETRY if self._taken else float("inf")) as pause:
+                    await changes.wait()
                 self._listen(receiver, nursery)
-                receiver.changed()
+                if not pause.cancelled_caught or not self._taken:
+                    receiver.changed()
         finally:
             self._listen_anew = lambda: None
             changes.close()
@@ -291,6 +298,7 @@ class UdpTransport(Transport):
         """Listen where interfaces and keys have come, and no more where they have gone."""
         present = usable(self._interfaces) if self._use_multicast else {}
         groups = {address: family for each in self._groups for family, address in each.items()}
+        was_taken, self._taken = self._taken, set()
         for key in [
             each for each in self._listening if each[0] not in groups or each[1] not in present
         ]:
@@ -304,10 +312,17 @@ class UdpTransport(Transport):
                         socket.AddressFamily(family), group, self._group_port, index
                     )
                 except OSError as error:  # such as IPv6 being off there
+                    if error.errno == errno.EADDRINUSE:
+                        self._taken.add((group, index))
                     log.debug("no multicast on %s: %s", interface.name, error.strerror)
                     continue
                 listener = self._listening[group, index] = _Listener(sock, trio.CancelScope())
                 nursery.start_soon(self._receive_group, listener, receiver)
+        if self._taken and not was_taken:
+            log.warning(
+                "UDP port %d is taken by another program: nothing comes by multicast",
+                self._group_port,
+            )
 
     async def _receive_group(self, listener: "_Listener", receiver: Receiver) -> None:
         with listener.sock:
