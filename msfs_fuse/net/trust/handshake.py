@@ -13,7 +13,15 @@ from typing import NamedTuple
 
 from msfs_fuse.core.names import fold
 from msfs_fuse.net.trust import limits
-from msfs_fuse.net.trust.bodies import ANY_MOUNT, NONCE_SIZE, Done, Probe, Proof, proof_to_code
+from msfs_fuse.net.trust.bodies import (
+    ANY_MOUNT,
+    NONCE_SIZE,
+    NOT_SEEN,
+    Done,
+    Probe,
+    Proof,
+    proof_to_code,
+)
 from msfs_fuse.net.trust.here import Here, check_host
 from msfs_fuse.net.trust.keys import DomainKey
 from msfs_fuse.net.trust.limits import Limiter
@@ -267,10 +275,26 @@ class Handshake:
         mount.hears_us = hears
         if way_proven:
             mount.add_way(way, self._is_direct(seen), now)
+            self._supersede(mount, way)
         else:  # the source of an answer to a question to all may be anybody's word
             self.consider(mount, way, now)
         if is_new:
             self._here.outlet.appeared(mount.host)
+
+    def _supersede(self, mount: Mount, way: Way) -> None:
+        """Where this mount is, none of the same host can be that was there before.
+
+        One that has died and started again would be two for a while, and soon too many.
+        """
+        here = mount.ways.get(way)
+        if here is None or way.seen == NOT_SEEN:  # by a broker all mounts of a host go one way
+            return
+        for other in self._here.table.mounts_of(mount.name):
+            there = other.ways.get(way)
+            if there is not None and there.since < here.since:
+                del other.ways[way]
+                if not other.ways:
+                    self._here.part(other, "is lost")
 
     def _is_direct(self, seen: bytes) -> bool:
         """Whether the other end sees us where we are: then nobody stands in between."""

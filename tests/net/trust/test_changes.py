@@ -270,6 +270,26 @@ def test_the_mounts_of_one_host_are_limited(wire: Wire, corp: Corp, nodes: list[
     assert not missing(nodes, "still")
 
 
+def test_a_host_that_dies_and_starts_again_and_again_is_heard_each_time(
+    wire: Wire, corp: Corp, nodes: list[Node]
+) -> None:
+    """It never says BYE. What has its address now is all that there can be of it."""
+    ann, bob = nodes[:2]
+    identity = bob.domain.identity
+    for number in range(2 * limits.MOUNTS_PER_HOST):
+        del wire.nodes[2]
+        bob = wire.node(identity, 2)
+        wire.run(2)
+        bob.write("ann", b"%d" % number)
+        wire.run(0.1)
+        assert ann.data[-1:] == [b"%d" % number]
+        assert len(ann.domain.here.table.mounts_of("bob")) == 1
+        ann.write("bob", b"back")
+        wire.run(0.1)
+        assert bob.data == [b"back"]
+        assert ann.gone[-1] == ("bob", "is lost")
+
+
 def test_a_full_table_refuses_and_forgets_nobody(
     wire: Wire, corp: Corp, nodes: list[Node], monkeypatch: pytest.MonkeyPatch
 ) -> None:
