@@ -277,8 +277,7 @@ class Connection:
         trio.lowlevel.notify_closing(sock)
         if not self._is_leaving:
             # What the kernel still has to send is not to come late. A broker that hangs has got
-            # some already, which comes when it goes on: of the last `keepalive` seconds at most,
-            # and what is older than FRESHNESS is refused where it arrives.
+            # some already, which comes when it goes on: of the last `keepalive` seconds at most.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
 
     def _fail(self, why: str) -> None:
