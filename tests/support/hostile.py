@@ -313,7 +313,8 @@ class World:
             eve = table.mounts_of("eve")
             if eve:
                 raise Broken("eve was proven though she never answers")
-            if table.claims > limits.CLAIMS or len(node.domain.here.jobs) > limits.JOBS:
+            here = node.domain.here
+            if table.claims > limits.CLAIMS or len(here.jobs) + len(here.steps) > limits.JOBS:
                 raise Broken("a table over its bound")
             for mount in table:
                 best = mount.best_way()

@@ -113,13 +113,14 @@ class Domain:
     @property
     def has_work(self) -> bool:
         """Whether work() would do something."""
-        return bool(self.here.jobs)
+        return bool(self.here.jobs or self.here.steps)
 
     def work(self, now: float) -> bool:
         """Do one piece of costly work; whether there was one."""
-        if not self.here.jobs:
+        job = self.here.next_job()
+        if job is None:
             return False
-        self.here.attempt(self.here.jobs.popleft(), now)
+        self.here.attempt(job, now)
         return True
 
     def receive(self, datagram: bytes, way: Way, now: float, *, by_group: bool = False) -> bool:

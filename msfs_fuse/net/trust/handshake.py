@@ -7,6 +7,7 @@
 Either may begin, and both at once: there are no roles, and the keys are the same.
 """
 
+import math
 from collections import OrderedDict
 from collections.abc import Callable
 from typing import NamedTuple
@@ -55,6 +56,7 @@ class Handshake:
         here.on_forgot = self._void
         self._pending: OrderedDict[bytes, _Pending] = OrderedDict()
         self._answers: OrderedDict[bytes, int] = OrderedDict()
+        self._asked_by: OrderedDict[tuple[bytes, Way], float] = OrderedDict()  # when, the last time
         self._cards_limit = Limiter(
             limits.CARDS_PER_SOURCE, limits.CARDS, now, limits.CARDS_AT_ONCE
         )
@@ -69,6 +71,7 @@ class Handshake:
         to_host: str = "",
         delay: float = 0.0,
         is_claim: bool = False,
+        is_newcomer: bool = False,
         max_pause: float = limits.MAX_BACK_OFF,
     ) -> None:
         """Send a PROBE there, and again, until there is an answer or the time is over."""
@@ -80,11 +83,18 @@ class Handshake:
                 to_host=to_host,
                 delay=delay,
                 is_claim=is_claim,
+                is_newcomer=is_newcomer,
                 max_pause=max_pause,
             )
         except Refused as refused:
             self._here.drops[refused.reason] += 1
         self._here.outlet.wake()
+
+    def ask_newcomer(self, mount: Mount, way: Way, now: float, delay: float) -> None:
+        """It has presented itself. If it asks us already, one handshake does for both."""
+        if self._asked_by.get((mount.id, way), -math.inf) > now - limits.PROBE_END:
+            delay = max(delay, limits.PROBE_END)
+        self.ask(way, now, to_mount=mount.id, is_claim=True, is_newcomer=True, delay=delay)
 
     def look_for(self, mount: Mount, now: float) -> None:
         """No way to it answers: ask where it may be. A broker need not tell all others."""
@@ -173,13 +183,24 @@ class Handshake:
         self._answers[probe.nonce] = self._answers.get(probe.nonce, 0) + 1
         if len(self._answers) > limits.NONCES:
             self._answers.popitem(last=False)
-        self._here.later(lambda at: self._answer(key, probe, body, way, now, at))
+        self._asked_by[header.id, way] = now
+        self._asked_by.move_to_end((header.id, way))
+        if len(self._asked_by) > limits.NONCES:
+            self._asked_by.popitem(last=False)
+        self._here.later(lambda at: self._answer(key, probe, body, way, now, at), is_step=True)
 
     def _answer(
         self, key: DomainKey, probe: Probe, body: bytes, way: Way, arrival: float, now: float
     ) -> None:
+        # Where many ask at once, all that is done would else be answers that nobody waits for.
+        again = self._asked_by.get((probe.card.mount(self._here.context), way), arrival)
+        if now - arrival > (limits.PROBE_AGAIN if again > arrival else limits.PROBE_END):
+            raise Refused(Reason.LIMITED_WORK)
         mount = self._here.table.admit(probe.card, now + limits.NONCE_LIFETIME, self._here.wall())
         check_host(mount, way)
+        state = mount.ways.get(way)
+        if state is not None and state.answered > arrival:
+            return  # it has asked again meanwhile, and was answered
         pair = mount.pairs.get((key, self._here.own.card.n, probe.card.n))
         if pair is None:
             raise Refused(Reason.UNKNOWN_KEY)
@@ -204,14 +225,20 @@ class Handshake:
     def take_proof(self, key: DomainKey, header: Header, body: bytes, way: Way, now: float) -> None:
         """Somebody has answered. Raises Refused."""
         proof = Proof.parse(body)
-        self.questions.match(proof.nonce, way, now)
+        question = self.questions.match(proof.nonce, way, now).question
         if proof.to_mount != self._here.own.mount:
             raise Refused(Reason.OTHER_DESTINATION)
         if proof.card.mount(self._here.context) != header.id:
             raise Refused(Reason.MALFORMED)
         if not self._here.table.is_known(proof.card):
             self.limit_cards(way, now)
-        self._here.later(lambda at: self._check_proof(key, proof, body, way, now, at))
+
+        def check(at: float) -> None:
+            question.answers -= 1
+            self._check_proof(key, proof, body, way, now, at)
+
+        self._here.later(check, is_step=True)
+        question.answers += 1
 
     def _check_proof(
         self, key: DomainKey, proof: Proof, body: bytes, way: Way, arrival: float, now: float
@@ -247,8 +274,12 @@ class Handshake:
         del self._pending[done.nonce]
         mount.knows = max(mount.knows, self._here.own.card.n)
         self._prove(mount, done.floor, way, done.seen, done.hears, now)
+        state = mount.ways.get(way)
+        if state is not None:
+            state.answered = now
         # Both ends ask at once where both say HELLO. One handshake does for both.
         self.questions.settle(way, mount.id)
+        self._here.outlet.wake()
         # The window stays as it is: the nonce was good once, and this may have come by another
         # socket than thousands of messages that were sealed before.
         self._proven(mount, now)

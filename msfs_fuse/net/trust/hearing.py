@@ -246,7 +246,7 @@ class Hearing:
                 raise Refused(Reason.MALFORMED)
             self._limit_hello(proven, card, header, way, now)
             self._verify_later(
-                datagram, lambda at: self._take_hello(card, header, body, way, at, by_group)
+                datagram, lambda at: self._take_hello(card, header, body, way, now, at, by_group)
             )
         elif content[0] == GroupType.BYE and len(content) == 1:
             if proven is not None:
@@ -322,9 +322,18 @@ class Hearing:
         self._here.part(mount, "has left", for_good=True)
 
     def _take_hello(
-        self, card: Card, header: Header, body: bytes, way: Way, now: float, by_group: bool
+        self,
+        card: Card,
+        header: Header,
+        body: bytes,
+        way: Way,
+        arrival: float,
+        now: float,
+        by_group: bool,
     ) -> None:
         mount = self._here.table.get(header.id)
+        if mount is not None and self._is_over(mount, card, way, arrival):
+            return
         if mount is not None and mount.gone:
             self._fresh(mount, header, body)
             self._here.table.restore(mount, now)
@@ -351,8 +360,13 @@ class Hearing:
         check_host(mount, way)
         if by_group:
             mount.heard_by_group = now
-        self._handshake.questions.ask(way, now, to_mount=mount.id, is_claim=True, delay=delay)
-        self._here.outlet.wake()
+        self._handshake.ask_newcomer(mount, way, now, delay)
+
+    def _is_over(self, mount: Mount, card: Card, way: Way, arrival: float) -> bool:
+        """Whether a HELLO has waited while another one was taken: there is no need to verify it."""
+        if mount.proven:
+            return card.raw == mount.card.raw and mount.heard > arrival
+        return self._handshake.questions.is_open(way, mount.id)
 
     def _take_card(self, mount: Mount, card: Card, now: float) -> None:
         """A proven mount has another X25519 key; the former one is good for a while."""

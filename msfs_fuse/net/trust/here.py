@@ -1,5 +1,6 @@
 """One start of a mount: what all that it does has in common."""
 
+import itertools
 from collections import Counter, deque
 from collections.abc import Callable
 from typing import NamedTuple, Protocol
@@ -79,7 +80,7 @@ class Here:
 
     Attributes:
         own: this mount, and `table` the others.
-        jobs: costly work, one piece a turn of the loop.
+        jobs: costly work, one piece a turn of the loop; `steps` is that of handshakes.
         drops: datagrams that were dropped, by reason.
         wall: seconds since 1970, for the end dates of certificates alone.
     """
@@ -105,6 +106,8 @@ class Here:
         self.counts = counts
         self.timers = Timers()
         self.jobs: deque[Job] = deque()
+        self.steps: deque[Job] = deque()
+        self._turns = itertools.cycle((self.steps, self.steps, self.steps, self.jobs))
         self.table = Table(own, context, now, self._forgot)
         self.on_forgot: Callable[[], None] = lambda: None
 
@@ -121,16 +124,25 @@ class Here:
         """A random number from 0 to 1."""
         return int.from_bytes(self.random(4)) / (1 << 32)
 
-    def later(self, job: Job) -> None:
+    def later(self, job: Job, *, is_step: bool = False) -> None:
         """Have it done when the loop has time.
+
+        Args:
+            is_step: of a handshake. Of four turns such jobs have three: where many hosts come at
+                once, those that were asked are proven before others are asked.
 
         Raises:
             Refused: LIMITED_WORK.
         """
-        if len(self.jobs) >= limits.JOBS:
+        if len(self.jobs) + len(self.steps) >= limits.JOBS:
             raise Refused(Reason.LIMITED_WORK)
-        self.jobs.append(job)
+        (self.steps if is_step else self.jobs).append(job)
         self.outlet.wake()
+
+    def next_job(self) -> Job | None:
+        """Take the job whose turn it is."""
+        queue = next(self._turns) or self.steps or self.jobs
+        return queue.popleft() if queue else None
 
     def attempt(self, job: Job, now: float) -> None:
         """Do something that may be refused; then it is counted."""

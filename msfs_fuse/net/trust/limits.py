@@ -30,6 +30,10 @@ HELLO_INTERVAL, HELLO_JITTER = 30.0, 0.2
 
 PROBE_TIMES = (0.0, 0.3, 0.9)
 PROBE_END = 1.3
+# Who is asked again after that, or later, need not answer the first time.
+PROBE_AGAIN = PROBE_TIMES[1]
+# So many newcomers are asked at a time, at first, at most, and where they do not answer.
+NEWCOMERS_FIRST, NEWCOMERS_MOST, NEWCOMERS_LEAST = 8, 64, 4
 NONCE_LIFETIME = 3.0
 SPREAD_PER_PEER = 0.002
 

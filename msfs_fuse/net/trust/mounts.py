@@ -47,7 +47,7 @@ class WayState:
     Attributes:
         direct: nobody stands in between: each end sees the other's own address.
         since: when it was proven first; heard: when something came by it; asked: when it was
-            looked at. Monotonic, in seconds.
+            looked at; answered: when it had our answer. Monotonic, in seconds.
         silent: it was asked there in vain, and no other way is known.
     """
 
@@ -55,6 +55,7 @@ class WayState:
     since: float
     heard: float
     asked: float
+    answered: float = float("-inf")
     silent: bool = False
 
 

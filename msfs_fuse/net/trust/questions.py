@@ -1,6 +1,13 @@
-"""PROBEs that are out: whom we have asked, how often, and what an answer has to match."""
+"""PROBEs that are out: whom we have asked, how often, and what an answer has to match.
 
-from collections import OrderedDict
+Where many hosts start at once, as after an outage, each could ask all others at the same time. On
+slow machines the answers would then come when nobody waits for them any more, and so would those
+to the next questions. So only some newcomers are asked at a time: as with TCP (RFC 5681), one more
+for each answer, and half as many where there was none.
+"""
+
+import contextlib
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -25,13 +32,18 @@ class Question:
 
     Attributes:
         is_claim: nobody who was proven is meant, so there is room for so many only.
+        is_newcomer: it has presented itself, and nothing waits for it.
+        answers: so many wait to be checked; it is not asked again meanwhile.
     """
 
     way: Way
     to_mount: bytes
     to_host: str
     is_claim: bool
+    is_newcomer: bool = False
+    is_under_way: bool = False
     answered: bool = False
+    answers: int = 0
 
     @property
     def subject(self) -> _Subject:
@@ -84,6 +96,9 @@ class Questions:
         self._unanswered = unanswered
         self._open: dict[_Subject, Question] = {}
         self._claims = 0
+        self._newcomers: deque[Question] = deque()  # that wait for others to be answered
+        self._under_way = 0  # newcomers
+        self._window = limits.NEWCOMERS_FIRST
         self._nonces: OrderedDict[bytes, Asked] = OrderedDict()
         self._pauses: OrderedDict[_Subject, _Pause] = OrderedDict()
         self._limiter = Limiter(limits.PROBES_PER_SOURCE, limits.PROBES, now)
@@ -114,18 +129,20 @@ class Questions:
         to_mount: bytes = ANY_MOUNT,
         to_host: str = "",
         is_claim: bool = False,
+        is_newcomer: bool = False,
         delay: float = 0.0,
         max_pause: float = limits.MAX_BACK_OFF,
     ) -> bool:
         """Ask there, unless that is under way. False in a pause after it was done in vain.
 
         Args:
+            is_newcomer: it can wait until other newcomers have answered.
             max_pause: how long that pause may have been, in seconds.
 
         Raises:
             Refused: LIMITED_CLAIMS.
         """
-        question = Question(way, to_mount, fold(to_host), is_claim)
+        question = Question(way, to_mount, fold(to_host), is_claim, is_newcomer)
         if question.subject in self._open:
             return True
         if self.is_paused(way, to_mount, now, max_pause):
@@ -135,16 +152,32 @@ class Questions:
                 raise Refused(Reason.LIMITED_CLAIMS)
             self._claims += 1
         self._open[question.subject] = question
+        if is_newcomer and self._under_way >= self._window:
+            self._newcomers.append(question)
+        else:
+            self._begin(question, now, delay)
+        return True
+
+    def _begin(self, question: Question, now: float, delay: float = 0.0) -> None:
+        question.is_under_way = True
+        self._under_way += question.is_newcomer
         for after in limits.PROBE_TIMES:
             if after == 0 and delay == 0:
                 self._probe(question, now)
             else:
                 self._timers.at(now + delay + after, lambda at: self._probe(question, at))
         self._timers.at(now + delay + limits.PROBE_END, lambda at: self._end(question, at))
-        return True
+
+    def _go_on(self, now: float) -> None:
+        """Ask those newcomers whose turn it is."""
+        while self._newcomers and self._under_way < self._window:
+            question = self._newcomers.popleft()
+            if self._open.get(question.subject) is question:
+                self._begin(question, now)
 
     def _probe(self, question: Question, now: float) -> None:
-        if question.answered or self._open.get(question.subject) is not question:
+        is_done = question.answered or question.answers
+        if is_done or self._open.get(question.subject) is not question:
             return
         if not self._limiter.take(question.way, now, self._share()):
             self.limited += 1
@@ -166,21 +199,41 @@ class Questions:
     def _end(self, question: Question, now: float) -> None:
         if self._open.get(question.subject) is not question:
             return
+        if question.answers:
+            self._timers.at(now + limits.PROBE_AGAIN, lambda at: self._end(question, at))
+            return
         self._close(question)
         if question.answered:
             return
+        if question.is_newcomer:
+            self._window = max(self._window // 2, limits.NEWCOMERS_LEAST)
         pause = self._pauses.get(question.subject)
         length = min(pause.length * 2, limits.MAX_BACK_OFF) if pause else limits.BACK_OFF
         if question.is_claim:
-            self._pauses[question.subject] = _Pause(now, length)
+            made = self._pauses[question.subject] = _Pause(now, length)
             self._pauses.move_to_end(question.subject)
+            if question.is_newcomer and pause is None:
+                self._timers.at(now + length, lambda at: self._ask_again(question, made, at))
             if len(self._pauses) > limits.CLAIMS:
                 self._pauses.popitem(last=False)
         self._unanswered(question, now)
 
+    def _ask_again(self, question: Question, pause: _Pause, now: float) -> None:
+        """It may have been too busy. It is there, as it has presented itself: ask once more."""
+        if self._pauses.get(question.subject) is pause:
+            with contextlib.suppress(Refused):
+                way, to_mount, _ = question.subject
+                self.ask(way, now, to_mount=to_mount, is_claim=True, is_newcomer=True)
+
     def _close(self, question: Question) -> None:
         del self._open[question.subject]
         self._claims -= question.is_claim
+        if question.is_under_way:
+            self._under_way -= question.is_newcomer
+        if question.answered and question.is_newcomer:
+            self._window = min(self._window + 1, limits.NEWCOMERS_MOST)
+        if self._newcomers:
+            self._timers.at(0.0, self._go_on)  # as soon as there is time
 
     def match(self, nonce: bytes, way: Way, now: float) -> Asked:
         """The PROBE that an answer from there is to.
