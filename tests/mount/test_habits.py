@@ -75,7 +75,7 @@ def test_a_file_survives_or_is_sent(
         sent = []
         while True:
             try:
-                sent.append(os.read(server, 4096))
+                sent.append(os.read(server, 65536))
             except BlockingIOError:
                 break
         assert source.exists() or (len(sent) == 1 and CONTENT in sent[0])  # tar adds to it
