@@ -15,8 +15,6 @@ FILESYSTEM_TYPE = "fuse.msfs"
 
 ENVIRONMENT = "MSFS_MOUNT"
 
-FILESYSTEM_TYPE = "fuse.msfs"
-
 # A mount that does not answer a statfs(2) within this many seconds hangs.
 _STAT_TIMEOUT = 3.0
 _GONE_TIMEOUT = 5.0
@@ -36,6 +34,11 @@ class Mount:
     fstype: str
     device: str  # "major:minor"; the minor names a directory below /sys/fs/fuse/connections
     owner: int | None  # who mounted it, for FUSE
+    allows_others: bool = False
+
+    def is_open_to(self, uid: int) -> bool:
+        """Whether the kernel lets a user in: a private mount is for its owner, and not for root."""
+        return self.allows_others or self.owner == uid
 
 
 def _unescape(text: str) -> str:
@@ -56,6 +59,7 @@ def mount_table() -> list[Mount]:
                     after.split(" ")[0],
                     words[2],
                     int(owner[1]) if owner else None,
+                    re.search(r"\ballow_other\b", after) is not None,
                 )
             )
     return mounts
@@ -123,7 +127,8 @@ def _mount_in_use(path: str) -> Mount | None:
 def find_mount(option: str | None) -> str:
     """The mount point to use: the option, $MSFS_MOUNT, or the only mailslot mount there is.
 
-    If there is none, those of /etc/fstab that come with their first use are mounted.
+    Private mounts of other users count only if there are no others. If there is none at all, those
+    of /etc/fstab that come with their first use are mounted.
 
     Raises:
         CommandError: there is none, or more than one to choose from.
@@ -140,7 +145,9 @@ def find_mount(option: str | None) -> str:
     if not our_mounts():
         for path, _ in fstab_mounts():
             _mount_in_use(path)
-    paths = sorted({each.path for each in our_mounts()})
+    mounts = our_mounts()
+    usable = [each for each in mounts if each.is_open_to(os.geteuid())]
+    paths = sorted({each.path for each in usable or mounts})
     if not paths:
         raise CommandError("no mailslots are mounted here (msfs mount DIR)", Exit.NO_MOUNT)
     if len(paths) > 1:

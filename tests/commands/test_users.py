@@ -74,6 +74,20 @@ def test_a_directory_that_one_may_not_write(mount: Mount) -> None:
     assert "you may not create slots in" in refusal(msfs(mount, "listen", "dir/a", **BOB))
 
 
+def test_a_private_mount_of_another_user_is_no_choice(mount_with: MountFactory) -> None:
+    private, shared = mount_with(), mount_with("allow_other")
+    command, environment = [*MSFS, "status"], {"PATH": os.environ["PATH"]}
+
+    def status(**user: Any) -> "subprocess.CompletedProcess[str]":
+        return subprocess.run(
+            command, env=environment, capture_output=True, text=True, check=False, **user
+        )
+
+    assert f"mountpoint: {shared.path}\n" in status(**BOB).stdout
+    told = status().stderr
+    assert f"mailslots are mounted at {private.path} and {shared.path}: choose one" in told
+
+
 def test_a_private_mount(mount_with: MountFactory) -> None:
     mount = mount_with()
     for command in (("send", "a", "x"), ("listen", "a"), ("ls",), ("info", "a"), ("status",)):
