@@ -177,7 +177,7 @@ async def test_a_flood_to_a_broker_that_hangs_is_refused_and_bounded(tmp_path: P
                 ada.send("corp", b"x")
             assert ada.count("send_queue_full") == 101
             transport = ada.transports[0]
-            assert transport._connection._waiting == QUEUE_SIZE  # type: ignore[attr-defined]
+            assert len(transport._connection._unsent) == QUEUE_SIZE  # type: ignore[attr-defined]
             broker.kill()
             await eventually(lambda: ada.state.startswith("away"))
             broker.start()

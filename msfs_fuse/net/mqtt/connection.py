@@ -11,7 +11,7 @@ import ssl
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
 import paho.mqtt.client as paho
 import trio
@@ -22,7 +22,7 @@ from paho.mqtt.reasoncodes import ReasonCode
 from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from msfs_fuse.net.mqtt import dial
-from msfs_fuse.net.mqtt.guarded_client import GuardedClient
+from msfs_fuse.net.mqtt.guarded_client import Arrival, GuardedClient
 from msfs_fuse.net.mqtt.settings import BrokerSettings
 from msfs_fuse.net.transport import QueueFull
 
@@ -54,18 +54,6 @@ class LinkDown(Exception):
 
 class WrongVersion(LinkDown):
     """The broker does not speak this version of MQTT."""
-
-
-class Arrival(NamedTuple):
-    """A message from the broker.
-
-    Attributes:
-        stored: the broker had kept it when we subscribed.
-    """
-
-    topic: str
-    payload: bytes
-    stored: bool
 
 
 class Connection:
@@ -102,8 +90,8 @@ class Connection:
         self._trial_id: int | None = None
         self._acknowledges = False
         self._client: GuardedClient | None = None
-        self._arrived: deque[Arrival] = deque()
-        self._waiting = 0
+        # What the socket has not taken yet.
+        self._unsent: deque[paho.MQTTMessageInfo] = deque()
         self._trouble: LinkDown | None = None
         self._is_leaving = False
         self.unanswered = 0
@@ -170,14 +158,18 @@ class Connection:
         client = self._client
         if client is None or client.socket() is None:
             return False
-        if self._waiting >= QUEUE_SIZE:
+        while self._unsent and _is_sent(self._unsent[0]):
+            self._unsent.popleft()
+        if len(self._unsent) >= QUEUE_SIZE:
             raise QueueFull
-        self._waiting += 1  # until on_publish
         client.unanswered += 1
         # That writes what the socket takes.
-        client.publish(topic, payload, retain=retain, properties=self._expiry if retain else None)
+        properties = self._expiry if retain else None
+        sent = client.publish(topic, payload, retain=retain, properties=properties)
         if client.want_write():
             self._writable_wanted.set()
+            if not _is_sent(sent):
+                self._unsent.append(sent)
         return True
 
     # ---- paho ----
@@ -189,7 +181,6 @@ class Connection:
         client.will_set(self._will, b"", retain=True)
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
-        client.on_message = self._on_message
         client.on_publish = self._on_publish
         client.on_disconnect = self._on_disconnect
         client.on_socket_close = lambda *_: self._before_close(sock)
@@ -234,14 +225,13 @@ class Connection:
         if any(reason.is_failure for reason in reasons):
             self._fail("the broker refused a subscription")
         elif self._acknowledges:
-            self._waiting += 1  # until on_publish
             self._trial_id = client.publish(self._trial, b"", qos=1).mid
         else:
-            self._is_let_in.set()
+            self._let_in(client)
 
-    def _on_message(self, client: paho.Client, _: Any, message: paho.MQTTMessage) -> None:
-        # paho holds a lock here that publish() would wait for: what it leads to comes later.
-        self._arrived.append(Arrival(message.topic, bytes(message.payload), message.retain))
+    def _let_in(self, client: paho.Client) -> None:
+        client.on_publish = None  # paho takes its time to call it
+        self._is_let_in.set()
 
     def _on_publish(
         self,
@@ -251,13 +241,11 @@ class Connection:
         reason: ReasonCode,
         properties: Properties | None,
     ) -> None:
-        self._waiting -= 1
         if mid == self._trial_id:
-            self._trial_id = None
             if reason.is_failure:
                 self._fail(f"the broker refused what we write: {str(reason).lower()}")
             else:
-                self._is_let_in.set()
+                self._let_in(client)
 
     def _on_disconnect(
         self,
@@ -320,8 +308,8 @@ class Connection:
             for _ in range(_BATCH):
                 if client.loop_read() or self._trouble is not None:
                     return
-                while self._arrived:
-                    take(self._arrived.popleft())
+                while client.arrived:
+                    take(client.arrived.popleft())
                 if not client.has_input:
                     break
             self._flush(client)
@@ -373,3 +361,11 @@ class Connection:
                         await trio.lowlevel.wait_writable(sock)
             except (OSError, trio.ClosedResourceError, ssl.SSLError) as error:
                 log.debug("no goodbye to broker %s: %s", self._broker.url, error)
+
+
+def _is_sent(message: paho.MQTTMessageInfo) -> bool:
+    """Whether the socket has taken all of it, or never will."""
+    try:
+        return message.is_published()
+    except (RuntimeError, ValueError):  # the connection has ended
+        return True

@@ -16,8 +16,9 @@ from paho.mqtt.enums import MQTTProtocolVersion
 
 from msfs_fuse.core.metrics import Metric, counter, metrics_of
 from msfs_fuse.core.network import CONNECTED, Link
-from msfs_fuse.net.mqtt.connection import Arrival, Connection, LinkDown, WrongVersion
+from msfs_fuse.net.mqtt.connection import Connection, LinkDown, WrongVersion
 from msfs_fuse.net.mqtt.dial import Login, load_login
+from msfs_fuse.net.mqtt.guarded_client import Arrival
 from msfs_fuse.net.mqtt.settings import BrokerSettings
 from msfs_fuse.net.mqtt.topics import Origin, Topics
 from msfs_fuse.net.private_file import SecretError

@@ -88,6 +88,8 @@ class Hearing:
 
     def _receive(self, datagram: bytes, way: Way, now: float, by_group: bool) -> None:
         check_size(datagram)
+        if datagram in self._in_turn:
+            raise Refused(Reason.REPLAYED)
         refusal = Reason.UNMASKED
         for key, mask in self._here.own.masks.items():
             header = unmask(mask, datagram)
@@ -225,8 +227,6 @@ class Hearing:
         content = body[:-SIGNATURE_SIZE]
         if not content:
             raise Refused(Reason.MALFORMED)
-        if datagram in self._in_turn:
-            raise Refused(Reason.REPLAYED)
         proven = mount if mount is not None and mount.proven else None
         if content[0] == GroupType.MESSAGE:
             message = Message.parse(content[1:])

@@ -199,7 +199,7 @@ def broker_parser(rng: random.Random, version: MQTTProtocolVersion, name: str) -
                     break
                 if not client.has_input and client._in_packet["to_process"] == 0:
                     break
-            assert len(link._arrived) <= len(data), "more messages than bytes"
+            assert len(client.arrived) <= len(data), "more messages than bytes"
 
     return Parser(rng, name, feed, seeds)
 
