@@ -1,11 +1,15 @@
-"""Our guards against a broker override private methods of paho: one without them is refused."""
+"""Our guards against a broker: a paho that cannot be guarded is refused; messages are bytes."""
 
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from paho.mqtt.enums import MQTTProtocolVersion
 
+from msfs_fuse.net.mqtt.guarded_client import Arrival, decode_publish
 from tests.support.network import admitted
 
 # Ways in which a new paho may leave the guards without work.
@@ -63,3 +67,40 @@ def test_the_installed_paho_is_good(config: str) -> None:
     done = run("pass", "config", "--check", "--config", config)
     assert (done.returncode, done.stderr) == (0, "")
     assert "domain corp: host ada, mqtt://127.0.0.1:1" in done.stdout
+
+
+def packet(topic: str, properties: bytes, payload: bytes, version: MQTTProtocolVersion) -> bytes:
+    """What follows the length of a PUBLISH."""
+    start = len(topic.encode()).to_bytes(2) + topic.encode()
+    if version != MQTTProtocolVersion.MQTTv5:
+        return start + payload
+    size = len(properties)
+    number = bytes([size]) if size < 128 else bytes([size & 0x7F | 0x80, size >> 7])
+    return start + number + properties + payload
+
+
+VERSIONS = st.sampled_from([MQTTProtocolVersion.MQTTv5, MQTTProtocolVersion.MQTTv311])
+
+
+@given(st.text(max_size=40), st.binary(max_size=300), st.binary(max_size=500), VERSIONS)
+@example("t", bytes(127), b"x", MQTTProtocolVersion.MQTTv5)
+@example("t", bytes(128), b"", MQTTProtocolVersion.MQTTv5)
+def test_a_publish_is_taken_apart(
+    topic: str, properties: bytes, payload: bytes, version: MQTTProtocolVersion
+) -> None:
+    rest = packet(topic, properties, payload, version)
+    assert decode_publish(0x31, rest, version) == Arrival(topic, payload, True)
+    assert decode_publish(0x30, rest, version) == Arrival(topic, payload, False)
+
+
+@given(st.binary(max_size=200), VERSIONS)
+@example(b"\0\1t\x80", MQTTProtocolVersion.MQTTv5)
+@example(b"\0\1t" + b"\xff" * 190, MQTTProtocolVersion.MQTTv5)
+@example(b"\0\5t", MQTTProtocolVersion.MQTTv311)
+def test_what_is_no_publish_is_a_value_error(rest: bytes, version: MQTTProtocolVersion) -> None:
+    try:
+        arrival = decode_publish(0x30, rest, version)
+    except ValueError:
+        return
+    assert rest.endswith(arrival.payload)
+    assert rest[2:].startswith(arrival.topic.encode())

@@ -192,7 +192,8 @@ class Wire:
         end = self.now + seconds
         while True:
             times = [self._queue[0][0]] if self._queue else []
-            times += [each for node in self.nodes.values() if (each := node.domain.next_timer)]
+            timers = (node.domain.next_timer for node in self.nodes.values())
+            times += [each for each in timers if each is not None]
             at = min(times, default=end)
             if at > end:
                 break
