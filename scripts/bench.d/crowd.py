@@ -2,13 +2,16 @@
 
 crowd.py host FIRST COUNT URL DOMAIN PRESENCE   hosts in one process; talks in lines of JSON
 
-URL is of a broker, or `udp`: then they meet in the network namespace where this runs.
+URL is of a broker, or `udp`: then they meet in the network namespace where this runs; or
+`udp:HOST:PORT`, which is then a static peer of all, without multicast.
 
 At a line `join COUNT TOTAL` as many more of its hosts join, one after the other. For each it says
 `{"joined": seconds, "met": seconds}`: until it was subscribed, and until it knew all who were
 there, TOTAL with the first of these itself. With presence `asked` nobody gets to know anybody.
 At `start TOTAL` all of its hosts join at once, and it says the same for each; a host that does
 not know all after LONG says "met": null.
+At `all-reach HOST` all of its hosts look for that one at once, and it says when each has found it.
+After `asymmetric` it says what the public keys of a handshake cost one side, in seconds.
 After the line `count` it prints what it has used since it was told `reset`. The writer, FIRST 0,
 sends at the line `send N`; each process says when its last host has a message, by the clock that
 all processes of a machine share.
@@ -16,11 +19,13 @@ all processes of a machine share.
 
 import json
 import resource
+import statistics
 import sys
 import time
 from pathlib import Path
 
 import trio
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from msfs_fuse.core.slot import Sender
 from msfs_fuse.net.member import Member
@@ -51,6 +56,9 @@ def memory() -> int:
 def transport(url: str, identity: Identity) -> Transport:
     if url == "udp":
         return UdpTransport(identity, UdpSettings())
+    if url.startswith("udp:"):
+        peer = url.removeprefix("udp:")
+        return UdpTransport(identity, UdpSettings(peers=(peer,), multicast=False))
     broker = BrokerSettings(url=url, keepalive=60.0, connect_timeout=30.0)
     return MqttTransport(DOMAIN, identity.host, broker, Login(None, None, None))
 
@@ -139,6 +147,10 @@ class Crowd:
                     await self._start(nursery, int(total))
                 case ["reach", host]:
                     say(reached=await self._reach(host))
+                case ["all-reach", host]:
+                    say(reached=await self._all_reach(host))
+                case ["asymmetric"]:
+                    say(seconds=self._asymmetric())
                 case ["reset"]:
                     used = time.process_time()
                 case ["count"]:
@@ -164,6 +176,36 @@ class Crowd:
             while not any(heard.host == host for heard in router.heard()):
                 await trio.sleep(0.001)
         return time.monotonic() - start
+
+    async def _all_reach(self, host: str) -> list[float]:
+        """Seconds until each knows it. Who has asked in vain asks again when it may."""
+        start = time.monotonic()
+        times: list[float] = []
+        left = list(self.routers)
+        with trio.fail_after(LONG):
+            while left:
+                for router in left:
+                    router.route(host)
+                await trio.sleep(0.05)
+                left = [each for each in left if not self._members[each].domain.knows(host)]
+                now = time.monotonic() - start
+                times += [now] * (len(self.routers) - len(left) - len(times))
+        return times
+
+    def _asymmetric(self) -> float:
+        """To check a certificate and a card, and to agree on keys."""
+        identity = self._members[self._hosts[0]].domain.identity
+        certificate, signed = identity.certificate, bytes(300)
+        signature = identity.private.sign(signed)
+        private, other = X25519PrivateKey.generate(), X25519PrivateKey.generate().public_key()
+        times = []
+        for _ in range(200):
+            start = time.process_time()
+            identity.authority.certify(certificate.der)
+            certificate.public.verify(signature, signed)
+            private.exchange(other)
+            times.append(time.process_time() - start)
+        return statistics.median(times)
 
 
 def main() -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fairness import Fairness
 from growth import Growth
+from handshakes import Handshakes
 from lab import Lab, Missing
 from netbios import Netbios
 from network import Network
@@ -98,6 +99,7 @@ def run(args: argparse.Namespace) -> int:
             "idle": duel.idle,
             "growth": growth.tables,
             "network": network.tables,
+            "handshakes": Handshakes(lab, rivals, args.quick).tables,
             "scale": scale.tables,
             "netbios": Netbios(lab).tables,
         }

@@ -1,17 +1,14 @@
 """Many hosts in one domain by one broker: simulated hosts in a few processes, without mounts."""
 
 import contextlib
-import json
 import os
 import statistics
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import Any
 
+from crowds import Crowd
 from hosts import Lan, Members
-from lab import HERE, Command, Dialogue, Lab, Missing
+from lab import Lab
 from report import Cell, Table
 from rivals import Rivals
 from sections import activity, tell
@@ -19,7 +16,6 @@ from sections import activity, tell
 PROCESSES = 2
 STEP = 10  # so many join in one process, and then in the next
 HANDSHAKE = 0.004  # seconds of both ends and the broker, for the estimate that is printed
-PATIENCE = 900.0  # seconds, for thousands of hosts on a few cores
 BY_BROKER, BY_UDP = "broker", "udp"
 
 
@@ -60,7 +56,7 @@ class Scale:
                 places = [()] * PROCESSES
             each = self.hosts // PROCESSES
             crowd = [
-                self._start(stack, inside, number * each, url, members.made)
+                Crowd(self.lab, stack, inside, number * each, each, url, members, self.presence)
                 for number, inside in enumerate(places)
             ]
             return [self._measure(crowd, broker)]
@@ -68,44 +64,7 @@ class Scale:
     def _names(self) -> list[str]:
         return [f"host{number}" for number in range(self.hosts)]
 
-    def _start(
-        self, stack: contextlib.ExitStack, inside: Command, first: int, url: str, domain: Path
-    ) -> Dialogue:
-        command = [*inside, sys.executable, HERE / "crowd.py", "host", str(first)]
-        command += [str(self.hosts // PROCESSES), url, domain, self.presence]
-        process = subprocess.Popen(
-            [str(word) for word in command],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-            env={**os.environ, "PYTHONPATH": str(HERE.parent.parent)},
-        )
-        stack.enter_context(process)
-        stack.callback(process.kill)
-        return Dialogue(process, PATIENCE)
-
-    @staticmethod
-    def _hear(member: Dialogue) -> dict[str, Any]:
-        assert member.process.stdout is not None
-        line = member.process.stdout.readline()  # not hear(): many lines may be there
-        if not line:
-            raise Missing("a process with hosts has ended")
-        facts: dict[str, Any] = json.loads(line)
-        return facts
-
-    @staticmethod
-    def _tell(member: Dialogue, words: str) -> None:
-        assert member.process.stdin is not None
-        member.process.stdin.write(words + "\n")
-        member.process.stdin.flush()
-
-    def _ask(self, crowd: list[Dialogue], words: str) -> list[dict[str, Any]]:
-        for member in crowd:
-            self._tell(member, words)
-        return [self._hear(member) for member in crowd]
-
-    def _join(self, crowd: list[Dialogue]) -> tuple[list[float], list[float | None]]:
+    def _join(self, crowd: list[Crowd]) -> tuple[list[float], list[float | None]]:
         """How long each took to be subscribed, and to know all who were there, in seconds.
 
         This machine does the work of all of them. Where all come at once, each waits here for
@@ -115,10 +74,10 @@ class Scale:
         if self.at_once:
             tell(f"  {self.hosts} hosts join at once")
             for member in crowd:
-                self._tell(member, f"start {self.hosts}")
+                member.tell(f"start {self.hosts}")
             for member in crowd:
                 for _ in range(self.hosts // PROCESSES):
-                    facts = self._hear(member)
+                    facts = member.hear()
                     joined.append(facts["joined"])
                     met.append(facts["met"])
             return joined, met
@@ -129,16 +88,16 @@ class Scale:
             tell(f"  {self.hosts} hosts join")
         for number in range(0, self.hosts, STEP):
             member = crowd[number // STEP % PROCESSES]
-            self._tell(member, f"join {STEP} {number + 1}")
+            member.tell(f"join {STEP} {number + 1}")
             for _ in range(STEP):
-                facts = self._hear(member)
+                facts = member.hear()
                 joined.append(facts["joined"])
                 met.append(facts["met"])
             if (number + STEP) * 10 // self.hosts > number * 10 // self.hosts:
                 tell(f"  {number + STEP} are there")
         return joined, met
 
-    def _measure(self, crowd: list[Dialogue], broker: int | None) -> Table:
+    def _measure(self, crowd: list[Crowd], broker: int | None) -> Table:
         title = (
             f"scale: {self.hosts} hosts in one domain by {self.carrier}, "
             f"presence {self.presence}, simulated, no mounts"
@@ -147,7 +106,7 @@ class Scale:
         start, before = time.monotonic(), cpu_of(broker)
         joined, met = self._join(crowd)
         took = time.monotonic() - start
-        used = sum(facts["cpu"] for facts in self._ask(crowd, "count"))
+        used = sum(facts["cpu"] for facts in [member.ask("count") for member in crowd])
         table.add("to join, subscribed", *spread([s * 1000 for s in joined]), "ms")
         pairs = self.hosts * (self.hosts - 1) / 2
         if self.presence == "all":
@@ -166,10 +125,10 @@ class Scale:
             )
         tell(f"  {self.idle:.0f} s of nothing but presence")
         for member in crowd:
-            self._tell(member, "reset")
+            member.tell("reset")
         before = cpu_of(broker)
         time.sleep(self.idle)
-        counts = self._ask(crowd, "count")
+        counts = [member.ask("count") for member in crowd]
         cpu = sum(facts["cpu"] for facts in counts) / self.hosts / self.idle
         table.add("CPU of a host, idle but for presence", cpu * 1e6, None, "µs/s")
         if broker is not None:
@@ -199,21 +158,21 @@ class Scale:
             table.add("the last tenth: until one knows all", *times, "ms")
         table.add("until all knew all, for each handshake", for_each * 1e3, None, "ms")
 
-    def _reach(self, crowd: list[Dialogue]) -> tuple[float, float]:
+    def _reach(self, crowd: list[Crowd]) -> tuple[float, float]:
         """Milliseconds until hosts that nobody has heard of are known to the first."""
         times = []
         for number in range(self.hosts - 20, self.hosts):
-            self._tell(crowd[0], f"reach host{number}")
-            times.append(self._hear(crowd[0])["reached"] * 1000)
+            crowd[0].tell(f"reach host{number}")
+            times.append(crowd[0].hear()["reached"] * 1000)
         return spread(times)
 
-    def _broadcast(self, crowd: list[Dialogue]) -> list[float]:
+    def _broadcast(self, crowd: list[Crowd]) -> list[float]:
         """Milliseconds until the last host has each message."""
         times = []
         for number in range(self.messages):
-            self._tell(crowd[0], f"send {number}")
-            sent = self._hear(crowd[0])["sent"]
-            last = max(self._hear(member)["at"] for member in crowd)
+            crowd[0].tell(f"send {number}")
+            sent = crowd[0].hear()["sent"]
+            last = max(member.hear()["at"] for member in crowd)
             times.append((last - sent) / 1e6)
         return times
 
