@@ -120,7 +120,7 @@ class World:
     """
 
     def __init__(self, seed: int, *, insider: bool = True) -> None:
-        self.rng = random.Random(seed)
+        self.rng = random.Random(~seed)  # another one than the members have
         self.wire = Wire(seed)
         self.wire.weather = self._weather
         self.wire.sent = self._check_counter

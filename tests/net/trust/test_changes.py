@@ -8,7 +8,15 @@ from dataclasses import replace
 import pytest
 
 from msfs_fuse.net.trust import authority, limits
-from msfs_fuse.net.trust.bodies import ANY_MOUNT, Card, GroupType, Probe, Proof, Reader
+from msfs_fuse.net.trust.bodies import (
+    ANY_MOUNT,
+    Card,
+    GroupType,
+    Probe,
+    Proof,
+    Reader,
+    card_to_sign,
+)
 from msfs_fuse.net.trust.domain import Unknown
 from msfs_fuse.net.trust.keys import DomainKey, Keys, domain_context
 from msfs_fuse.net.trust.mounts import Mount, Way, exchange
@@ -251,6 +259,31 @@ def test_a_member_that_changes_its_key_all_the_time_takes_no_memory(wire: Wire, 
     assert mount.card.n > 2900
     assert len(mount.pairs) <= 2
     assert len(ann.domain.here.timers._heap) < 100
+
+
+@pytest.mark.parametrize("what", ["boot", "key", "no key"])
+def test_a_card_that_holds_something_of_ours_is_refused(
+    wire: Wire, corp: Corp, nodes: list[Node], what: str
+) -> None:
+    """Eve signs what is ann's; and a key that makes the same secret with any other."""
+    ann, eve = nodes[0].domain, member(wire, corp)
+    own = ann.here.own
+    boot = own.boot if what == "boot" else eve.boot
+    public = {"boot": eve.card.public, "key": own.card.public, "no key": bytes(32)}[what]
+    der = eve.identity.certificate.der
+    signature = eve.identity.private.sign(card_to_sign(CONTEXT, der, boot, 0, public))
+    card = Card.pack(der, boot, 0, public, signature)
+    body = Probe(ANY_MOUNT, "", bytes(16), 5000, False, card).pack()
+    id = card.mount(CONTEXT)
+    header = pack_header(Kind.PROBE, id, 1)
+    wire.post(
+        Packet(50, 1, seal(KEY.group_cipher(CONTEXT, id), KEY.mask(CONTEXT), header, b"salt", body))
+    )
+    wire.run(0.1)
+    reason = Reason.CARD_MALFORMED if what == "no key" else Reason.CARD_OWN
+    assert ann.drops[reason] == 1
+    assert not ann.here.table.claims
+    assert not sent_to(wire, [50])
 
 
 def test_the_mounts_of_one_host_are_limited(wire: Wire, corp: Corp, nodes: list[Node]) -> None:
