@@ -4,12 +4,16 @@ import os
 import signal
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
+
+import pytest
 
 from tests.brokers.test_mounts import LocalHost, links
 from tests.conftest import Mount
 from tests.support import broker as brokers
 from tests.support.network import admitted, sees, served, settle, write
+from tests.support.openssl import by_openssl
 from tests.support.processes import wait_until
 
 _ACL = """
@@ -22,10 +26,13 @@ pattern write ms2/corp/p/%u/+
 """
 
 
-def member_config(host: LocalHost, url: str, ca: Path) -> Path:
-    member = f"corp/{host.name}.member"
+def member_config(directory: Path, host: str, url: str, ca: Path) -> Path:
+    """One that proves the host to others, and logs it in, by the same member file."""
+    member = f"corp/{host}.member"
     way = f'{{ url = "{url}", ca = "{ca}", cert = "{member}", key = "{member}" }}'
-    return host.configure(f"[domain.corp]\ntransport = [{way}]")
+    path = directory / f"{host}.toml"
+    path.write_text(f'[domain.corp]\nmember = "{member}"\ntransport = [{way}]\n')
+    return path
 
 
 def reload(mount: Mount) -> None:
@@ -34,20 +41,32 @@ def reload(mount: Mount) -> None:
     wait_until(lambda: mount.log.read_text().count("has read its keys") > before)
 
 
-def test_a_member_file_logs_in_and_a_list_made_by_openssl_ends_it(tmp_path: Path) -> None:
+def ours(directory: Path, *hosts: str) -> Path:
+    """Members that `msfs domain` has made; the authority's certificate."""
+    for host in hosts:
+        admitted(directory, host)
+    return directory / "authority.pem"
+
+
+def openssls(directory: Path, *hosts: str) -> Path:
+    """The same by openssl and cat."""
+    directory.mkdir()
+    for host in hosts:
+        by_openssl(directory, host)
+    return directory / "ca.pem"
+
+
+@pytest.mark.parametrize("make", [ours, openssls])
+def test_a_member_file_logs_in_and_a_list_made_by_openssl_ends_it(
+    tmp_path: Path, make: Callable[..., Path]
+) -> None:
     tls = brokers.Authority(tmp_path / "tls")
     cert, key = tls.issue("broker")
-    for name in ("ada", "bob"):
-        admitted(tmp_path / "corp", name)
     directory = tmp_path / "corp"
-    pem = (directory / "authority.pem").read_text()
-    end = "-----END CERTIFICATE-----\n"
-    mark = "-----BEGIN CERTIFICATE-----"
-    trusted = tmp_path / "members.pem"
-    trusted.write_text(mark + pem.partition(mark)[2].partition(end)[0] + end)
+    authority = make(directory, "ada", "bob")
     (tmp_path / "acl").write_text(_ACL)
     settings = (
-        f"cafile {trusted}",
+        f"cafile {authority}",
         f"certfile {cert}",
         f"keyfile {key}",
         "require_certificate true",
@@ -55,33 +74,35 @@ def test_a_member_file_logs_in_and_a_list_made_by_openssl_ends_it(tmp_path: Path
         f"acl_file {tmp_path}/acl",
     )
     ada_host, bob_host = (LocalHost(name, 0, "", tmp_path) for name in ("ada", "bob"))
-    with (
-        brokers.mosquitto(tmp_path / "broker", *settings, scheme="mqtts") as server,
-        ada_host.mounted(config=member_config(ada_host, server.url, tls.path)) as ada,
-        bob_host.mounted(config=member_config(bob_host, server.url, tls.path)) as bob,
-        served(ada, "slot") as slot,
-    ):
-        wait_until(lambda: links(ada) == links(bob) == ["connected"])
-        # The broker knows them by the names in their certificates.
-        log = server.log
-        wait_until(lambda: sees(ada, "bob") and sees(bob, "ada"))
-        write(bob, "@ada/slot", b"as a member")
-        assert settle(slot, 1) == [b"as a member"], log.read_text()
+    with brokers.mosquitto(tmp_path / "broker", *settings, scheme="mqtts") as server:
+        ada_config, bob_config = (
+            member_config(tmp_path, name, server.url, tls.path) for name in ("ada", "bob")
+        )
+        with (
+            ada_host.mounted(config=ada_config) as ada,
+            bob_host.mounted(config=bob_config) as bob,
+            served(ada, "slot") as slot,
+        ):
+            wait_until(lambda: links(ada) == links(bob) == ["connected"])
+            # The broker knows them by the names in their certificates.
+            log = server.log
+            wait_until(lambda: sees(ada, "bob") and sees(bob, "ada"))
+            write(bob, "@ada/slot", b"as a member")
+            assert settle(slot, 1) == [b"as a member"], log.read_text()
 
-        revoke_by_openssl(directory, "bob", tmp_path)
-        reload(ada)
-        assert not sees(ada, "bob")
-        write(bob, "@ada/slot", b"revoked")
-        write(bob, "@corp/slot", b"revoked, to all")
-        assert settle(slot, 0, quiet=1) == []
+            revoke_by_openssl(authority, directory / "bob.member", tmp_path)
+            reload(ada)
+            assert not sees(ada, "bob")
+            write(bob, "@ada/slot", b"revoked")
+            write(bob, "@corp/slot", b"revoked, to all")
+            assert settle(slot, 0, quiet=1) == []
 
 
-def revoke_by_openssl(domain: Path, host: str, scratch: Path) -> None:
+def revoke_by_openssl(authority: Path, member: Path, scratch: Path) -> None:
     """Make the list of a domain as an admin would who has openssl alone."""
-    member = (domain / f"{host}.member").read_text()
     mark = "-----BEGIN CERTIFICATE-----"
     certificate = scratch / "revoked.crt"
-    certificate.write_text(mark + member.split(mark)[1].split("-----BEGIN")[0])
+    certificate.write_text(mark + member.read_text().split(mark)[1].split("-----BEGIN")[0])
     said = subprocess.run(
         ["openssl", "x509", "-in", certificate, "-noout", "-serial"],
         capture_output=True,
@@ -91,15 +112,17 @@ def revoke_by_openssl(domain: Path, host: str, scratch: Path) -> None:
     ).stdout
     serial = said.partition("=")[2].strip()
     at = time.strftime("%y%m%d%H%M%SZ", time.gmtime())
-    (scratch / "index").write_text(f"R\t491231235959Z\t{at}\t{serial}\tunknown\t/CN={host}\n")
+    (scratch / "index").write_text(
+        f"R\t491231235959Z\t{at}\t{serial}\tunknown\t/CN={member.stem}\n"
+    )
     (scratch / "openssl.cnf").write_text(
         f"[ca]\ndefault_ca = own\n[own]\ndatabase = {scratch}/index\ndefault_md = default\n"
     )
     subprocess.run(
         [
             *("openssl", "ca", "-gencrl", "-config", scratch / "openssl.cnf", "-crldays", "30"),
-            *("-cert", domain / "authority.pem", "-keyfile", domain / "authority.key"),
-            *("-out", domain / "corp.revoked"),
+            *("-cert", authority, "-keyfile", authority.with_suffix(".key")),
+            *("-out", authority.parent / "corp.revoked"),
         ],
         check=True,
         capture_output=True,

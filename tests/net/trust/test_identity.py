@@ -1,6 +1,5 @@
 """Member files: ours and those that openssl and cat have made, and what is wrong with others."""
 
-import base64
 import os
 import subprocess
 import time
@@ -13,6 +12,7 @@ from cryptography import x509
 from msfs_fuse.net.trust.authority import Authority, AuthorityError, request
 from msfs_fuse.net.trust.identity import Identity, IdentityError, load_identity
 from msfs_fuse.net.trust.wire import Reason, Refused
+from tests.support.openssl import by_openssl, openssl
 
 
 def load(path: Path, domain: str | None = None) -> Identity:
@@ -22,10 +22,6 @@ def load(path: Path, domain: str | None = None) -> Identity:
 @pytest.fixture
 def corp(tmp_path: Path) -> Authority:
     return Authority.create(str(tmp_path / "corp"))
-
-
-def openssl(directory: Path, *words: str) -> None:
-    subprocess.run(["openssl", *words], cwd=directory, check=True, capture_output=True, timeout=20)
 
 
 def test_a_domain_of_two(tmp_path: Path, corp: Authority) -> None:
@@ -103,30 +99,6 @@ def test_a_key_that_stays_where_it_was_made(
     assert load(Path(member)).host == "build9"
     with pytest.raises(AuthorityError, match="not a request"):
         corp.admit_request(member)
-
-
-def by_openssl(
-    directory: Path, host: str = "build7", *, san: str = "", key: str = "ed25519"
-) -> Path:
-    """A member file by openssl and cat alone, as a firm with an authority of its own has it."""
-    if not (directory / "ca.pem").exists():
-        openssl(directory, "ecparam", "-genkey", "-name", "prime256v1", "-noout", "-out", "ca.key")
-        words = ["-x509", "-new", "-key", "ca.key", "-subj", "/O=Example/CN=Example Root CA"]
-        openssl(directory, "req", *words, "-days", "3650", "-out", "ca.pem")
-    options = ["-algorithm", key] + (["-pkeyopt", "rsa_keygen_bits:2048"] if key == "rsa" else [])
-    openssl(directory, "genpkey", *options, "-out", f"{host}.key")
-    openssl(directory, "req", "-new", "-key", f"{host}.key", "-subj", f"/CN={host}", "-out", "csr")
-    names = san or f"DNS:{host}.corp"
-    (directory / "ext").write_text(f"subjectAltName={names}\nextendedKeyUsage=clientAuth\n")
-    words = ["-req", "-in", "csr", "-CA", "ca.pem", "-CAkey", "ca.key", "-CAcreateserial"]
-    openssl(directory, "x509", *words, "-days", "30", "-extfile", "ext", "-out", f"{host}.pem")
-    secret = base64.b64encode(b"s" * 32).decode()
-    domain_key = f"-----BEGIN MSFS DOMAIN KEY-----\n{secret}\n-----END MSFS DOMAIN KEY-----\n"
-    member = directory / f"{host}.member"
-    parts = [(directory / name).read_text() for name in (f"{host}.key", f"{host}.pem", "ca.pem")]
-    member.touch(0o600)
-    member.write_text("".join([*parts, domain_key]))
-    return member
 
 
 def test_by_openssl_alone(tmp_path: Path) -> None:
