@@ -71,7 +71,7 @@ class Handshake:
         to_host: str = "",
         delay: float = 0.0,
         is_claim: bool = False,
-        is_newcomer: bool = False,
+        newcomer: str = "",
         max_pause: float = limits.MAX_BACK_OFF,
     ) -> None:
         """Send a PROBE there, and again, until there is an answer or the time is over."""
@@ -83,7 +83,7 @@ class Handshake:
                 to_host=to_host,
                 delay=delay,
                 is_claim=is_claim,
-                is_newcomer=is_newcomer,
+                newcomer=newcomer,
                 max_pause=max_pause,
             )
         except Refused as refused:
@@ -94,7 +94,7 @@ class Handshake:
         """It has presented itself. If it asks us already, one handshake does for both."""
         if self._asked_by.get((mount.id, way), -math.inf) > now - limits.PROBE_END:
             delay = max(delay, limits.PROBE_END)
-        self.ask(way, now, to_mount=mount.id, is_claim=True, is_newcomer=True, delay=delay)
+        self.ask(way, now, to_mount=mount.id, is_claim=True, newcomer=mount.name, delay=delay)
 
     def look_for(self, mount: Mount, now: float) -> None:
         """No way to it answers: ask where it may be. A broker need not tell all others."""

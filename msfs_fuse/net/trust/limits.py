@@ -34,6 +34,7 @@ PROBE_END = 1.3
 PROBE_AGAIN = PROBE_TIMES[1]
 # So many newcomers are asked at a time, at first, at most, and where they do not answer.
 NEWCOMERS_FIRST, NEWCOMERS_MOST, NEWCOMERS_LEAST = 8, 64, 4
+NEWCOMERS_PER_HOST = 2
 NONCE_LIFETIME = 3.0
 SPREAD_PER_PEER = 0.002
 

@@ -7,7 +7,7 @@ for each answer, and half as many where there was none.
 """
 
 import contextlib
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -32,7 +32,7 @@ class Question:
 
     Attributes:
         is_claim: nobody who was proven is meant, so there is room for so many only.
-        is_newcomer: it has presented itself, and nothing waits for it.
+        newcomer: the host, if it has presented itself and nothing waits for it; else empty.
         answers: so many wait to be checked; it is not asked again meanwhile.
     """
 
@@ -40,7 +40,7 @@ class Question:
     to_mount: bytes
     to_host: str
     is_claim: bool
-    is_newcomer: bool = False
+    newcomer: str = ""
     is_under_way: bool = False
     answered: bool = False
     answers: int = 0
@@ -97,6 +97,7 @@ class Questions:
         self._open: dict[_Subject, Question] = {}
         self._claims = 0
         self._newcomers: deque[Question] = deque()  # that wait for others to be answered
+        self._of_hosts: Counter[str] = Counter()  # newcomers that wait or are under way
         self._under_way = 0  # newcomers
         self._window = limits.NEWCOMERS_FIRST
         self._nonces: OrderedDict[bytes, Asked] = OrderedDict()
@@ -129,30 +130,36 @@ class Questions:
         to_mount: bytes = ANY_MOUNT,
         to_host: str = "",
         is_claim: bool = False,
-        is_newcomer: bool = False,
+        newcomer: str = "",
         delay: float = 0.0,
         max_pause: float = limits.MAX_BACK_OFF,
     ) -> bool:
-        """Ask there, unless that is under way. False in a pause after it was done in vain.
+        """Ask there, unless that is under way. False in a pause after it was done in vain, and for
+        newcomers of which there are too many.
 
         Args:
-            is_newcomer: it can wait until other newcomers have answered.
+            newcomer: a host that can wait until others have answered. So many of its mounts are
+                asked at a time: who presents ever new ones keeps no others from their turn.
             max_pause: how long that pause may have been, in seconds.
 
         Raises:
             Refused: LIMITED_CLAIMS.
         """
-        question = Question(way, to_mount, fold(to_host), is_claim, is_newcomer)
+        question = Question(way, to_mount, fold(to_host), is_claim, newcomer)
         if question.subject in self._open:
             return True
         if self.is_paused(way, to_mount, now, max_pause):
+            return False
+        if newcomer and self._of_hosts[newcomer] >= limits.NEWCOMERS_PER_HOST:
             return False
         if is_claim:
             if self._claims >= limits.CLAIMS:
                 raise Refused(Reason.LIMITED_CLAIMS)
             self._claims += 1
         self._open[question.subject] = question
-        if is_newcomer and self._under_way >= self._window:
+        if newcomer:
+            self._of_hosts[newcomer] += 1
+        if newcomer and self._under_way >= self._window:
             self._newcomers.append(question)
         else:
             self._begin(question, now, delay)
@@ -160,7 +167,7 @@ class Questions:
 
     def _begin(self, question: Question, now: float, delay: float = 0.0) -> None:
         question.is_under_way = True
-        self._under_way += question.is_newcomer
+        self._under_way += bool(question.newcomer)
         for after in limits.PROBE_TIMES:
             if after == 0 and delay == 0:
                 self._probe(question, now)
@@ -205,14 +212,14 @@ class Questions:
         self._close(question)
         if question.answered:
             return
-        if question.is_newcomer:
+        if question.newcomer:
             self._window = max(self._window // 2, limits.NEWCOMERS_LEAST)
         pause = self._pauses.get(question.subject)
         length = min(pause.length * 2, limits.MAX_BACK_OFF) if pause else limits.BACK_OFF
         if question.is_claim:
             made = self._pauses[question.subject] = _Pause(now, length)
             self._pauses.move_to_end(question.subject)
-            if question.is_newcomer and pause is None:
+            if question.newcomer and pause is None:
                 self._timers.at(now + length, lambda at: self._ask_again(question, made, at))
             if len(self._pauses) > limits.CLAIMS:
                 self._pauses.popitem(last=False)
@@ -223,14 +230,18 @@ class Questions:
         if self._pauses.get(question.subject) is pause:
             with contextlib.suppress(Refused):
                 way, to_mount, _ = question.subject
-                self.ask(way, now, to_mount=to_mount, is_claim=True, is_newcomer=True)
+                host = question.newcomer
+                self.ask(way, now, to_mount=to_mount, is_claim=True, newcomer=host)
 
     def _close(self, question: Question) -> None:
         del self._open[question.subject]
         self._claims -= question.is_claim
-        if question.is_under_way:
-            self._under_way -= question.is_newcomer
-        if question.answered and question.is_newcomer:
+        if question.newcomer:
+            self._under_way -= question.is_under_way
+            self._of_hosts[question.newcomer] -= 1
+            if not self._of_hosts[question.newcomer]:
+                del self._of_hosts[question.newcomer]
+        if question.answered and question.newcomer:
             self._window = min(self._window + 1, limits.NEWCOMERS_MOST)
         if self._newcomers:
             self._timers.at(0.0, self._go_on)  # as soon as there is time

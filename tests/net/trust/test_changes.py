@@ -286,6 +286,28 @@ def test_a_card_that_holds_something_of_ours_is_refused(
     assert not sent_to(wire, [50])
 
 
+def test_a_member_that_presents_ever_new_mounts_keeps_no_newcomer_out(
+    wire: Wire, corp: Corp, nodes: list[Node]
+) -> None:
+    """Signed by its own certificate, and none of them ever answers."""
+    identity = corp.admit("eve")
+
+    def present(seconds: int) -> None:
+        for _ in range(20 * seconds):
+            own = Own(identity, CONTEXT, wire.now, wire.rng.randbytes)
+            wire.post(Packet(wire.rng.randrange(1000, 60_000), None, hello(wire, own)))
+            wire.run(0.05)
+
+    present(20)
+    dan = wire.node(corp.admit("dan"), 4)
+    present(3)
+    for node in nodes:
+        assert node.knows("dan")
+        assert dan.knows(node.domain.host)
+    talk(wire, [*nodes, dan], "still")
+    assert not missing([*nodes, dan], "still")
+
+
 def test_the_mounts_of_one_host_are_limited(wire: Wire, corp: Corp, nodes: list[Node]) -> None:
     """One with a member file starts again and again, and never says BYE."""
     eve = corp.admit("eve")
