@@ -241,6 +241,9 @@ async def test_a_client_id_is_told_to_nobody_and_cannot_be_taken(tmp_path: Path)
                 transports = [host.transports[0] for host in (ada, bob)]
                 ids = [each._client_id for each in transports if isinstance(each, MqttTransport)]
                 assert len(ids) == 2
+                # Nor can it be told from the name of a host, or from an earlier one.
+                assert mqtt("ada", real.url)._client_id != ids[0] != ids[1]
+                assert min(map(len, ids)) >= 16
                 bob.send("ada", b"to ada")
                 await eventually(lambda: heard, 20)
                 # The topics and what they held, in hexadecimal: neither has an id.

@@ -3,7 +3,7 @@
 import errno
 import socket
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -261,6 +261,45 @@ async def test_a_full_queue_is_an_error_of_the_write_only_if_nobody_gets_it() ->
             host.send("corp", b"comes nowhere")
         wire.transports["a"] = host.transports[0]  # type: ignore[assignment]
     assert caught.value.errno == errno.ENOBUFS
+
+
+async def test_what_some_interfaces_have_no_room_for_is_no_error_of_a_datagram_to_all() -> None:
+    """Who tried again would have it delivered twice where there was room."""
+    transport = UdpTransport(
+        CORP.admit("a"),
+        UdpSettings(
+            port=free_ports(1)[0],
+            peers=tuple(f"127.0.0.1:{port}" for port in free_ports(3)),
+            multicast=False,
+        ),
+    )
+    async with running([transport]):
+        endpoint = next(iter(transport._static.endpoints()))
+        for _ in range(udp.QUEUE_SIZE - 1):
+            transport._enqueue(endpoint, bytes(64))
+        transport.send_to_domain(bytes(64))  # room for one of three
+        assert total(transport, "send_queue_full") == 2
+        with pytest.raises(QueueFull):
+            transport.send_to_domain(bytes(64))
+
+
+async def test_what_one_of_two_mounts_has_no_room_for_is_no_error_of_the_write() -> None:
+    wire = Wire()
+    host = Host("a", wire.attach("a"))
+    first, second = (Host("b", wire.attach(each, queue_size=8)) for each in ("b1", "b2"))
+    async with running_hosts(host, first, second):
+        domain = host.member.domain
+        await eventually(lambda: len(domain.here.table.mounts_of("b")) == 2)
+        for mount in domain:
+            await eventually(mount.best_way)
+        full = Way(host.transports[0], "b2")
+        with suppress(QueueFull):
+            while True:
+                host.transports[0].send(full, bytes(64))
+        host.send("b", b"to both")
+        await eventually(lambda: first.delivered)
+        await trio.testing.wait_all_tasks_blocked()
+        assert (first.delivered, second.delivered) == ([b"to both"], [])
 
 
 async def test_an_error_inside_does_not_end_the_mount(

@@ -286,6 +286,27 @@ def test_a_card_that_holds_something_of_ours_is_refused(
     assert not sent_to(wire, [50])
 
 
+def test_one_host_heard_from_a_thousand_places_is_written_to_once(
+    wire: Wire, corp: Corp, nodes: list[Node]
+) -> None:
+    """Somebody without a key has each place say what eve says to all, all new."""
+    ann = nodes[0]
+    eve = wire.node(corp.admit("eve"), 4)
+    wire.run(5)
+    wire.log.clear()
+    sources = range(100, 1100)
+    for source in sources:
+        wire.post(Packet(source, 1, hello(wire, eve.domain.here.own)))
+    wire.run(3)
+    # Each could be asked three times.
+    assert 0 < sent_to(wire, sources) < 2 * limits.PROBES
+    wire.log.clear()
+    ann.write("eve", b"once")
+    assert len(wire.log) == 1
+    wire.run(0.1)
+    assert eve.data == [b"once"]
+
+
 def test_a_member_that_presents_ever_new_mounts_keeps_no_newcomer_out(
     wire: Wire, corp: Corp, nodes: list[Node]
 ) -> None:
