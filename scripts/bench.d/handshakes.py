@@ -42,9 +42,9 @@ class Handshakes:
             url = f"mqtt://127.0.0.1:{self.rivals.mosquitto().port}"
             self._measure(table, stack, "a broker", members, url, (), ())
         table.notes.append(
-            "A second: of the first nine tenths. CPU in ms for each handshake, without what it takes to start; asymmetric: what "
-            "X25519 and Ed25519 take of that on each side, by the same process. The host and the "
-            "newcomers have a process each."
+            "A second: of the first nine tenths. CPU in ms for each handshake, without what it "
+            "takes to start; asymmetric: what X25519 and Ed25519 take of that on each side, by the "
+            "same process. The host and the newcomers have a process each."
         )
         return [table]
 

@@ -104,3 +104,9 @@ def test_what_is_no_publish_is_a_value_error(rest: bytes, version: MQTTProtocolV
         return
     assert rest.endswith(arrival.payload)
     assert rest[2:].startswith(arrival.topic.encode())
+
+
+def test_a_length_of_many_bytes_is_refused_at_once() -> None:
+    """To add up a megabyte of them would take seconds."""
+    with pytest.raises(ValueError, match="four bytes"):
+        decode_publish(0x30, b"\0\1t" + b"\xff" * (1 << 20), MQTTProtocolVersion.MQTTv5)

@@ -35,6 +35,7 @@ _EXPECTED = {
     MessageType.DISCONNECT,
 }
 _QOS, _RETAIN = 0b110, 0b001  # of a PUBLISH, in its first byte
+_LONGEST_SHIFT = 21  # a variable byte integer (MQTT 5, 1.5.5) has seven bits in each of four bytes
 
 
 # The methods that GuardedClient overrides, with their parameters in the paho it was written for.
@@ -96,6 +97,8 @@ def decode_publish(first: int, rest: bytes, version: MQTTProtocolVersion) -> Arr
         size = shift = 0
         more = True
         while more:
+            if shift > _LONGEST_SHIFT:
+                raise ValueError("a length of more than four bytes")
             (byte,) = rest[end : end + 1]
             size |= (byte & 0x7F) << shift
             more = byte > 0x7F
