@@ -41,7 +41,7 @@ exit codes:
   2  the command line is wrong
   3  no mailslots are mounted, more than one mount to choose from, or the mount is gone
   4  nobody listens there
-  5  the time was over before there was an answer
+  5  the time passed before there was an answer
 """
 
 _DEFAULT_SECONDS = 2.0

@@ -42,7 +42,7 @@ msfs browse --announce: their comments, and the slots that other hosts may write
 exit codes:
   0  done, or ended by -t
   1  failed
-  2  the command line makes no sense
+  2  the command line is wrong
   3  no mailslots are mounted, more than one mount to choose from, or the mount is gone
 """
 

@@ -15,8 +15,7 @@ from msfs_fuse.mounts import fstab_mounts, is_alive, our_mounts
 
 _EPILOG = """\
 There is a line for each check: ok, warn or fail, what was found, and what to do about it. Checked
-are FUSE, the configuration and the files that it names, the ports, /etc/fstab and the
-mounts.
+are FUSE, the configuration and the files that it names, the ports, /etc/fstab and the mounts.
 
 exit codes:
   0  no check failed; there may be warnings

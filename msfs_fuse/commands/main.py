@@ -115,7 +115,7 @@ def _add_mount(parser: argparse.ArgumentParser, default: object) -> None:
 
 def _fill(parser: argparse.ArgumentParser, command: Command) -> None:
     parser.epilog = command.epilog
-    parser.set_defaults(chosen=command)
+    parser.set_defaults(chosen=command, parser=parser)
     if command.uses_mount:
         _add_mount(parser, default=argparse.SUPPRESS)  # that in front of the command counts, too
     if command.json:
@@ -153,7 +153,9 @@ def main() -> NoReturn:
     try:
         try:
             parser = build_parser(_chosen(sys.argv[1:]))
-            args = parser.parse_args()
+            args, left = parser.parse_known_args()
+            if left:  # told by the command's parser, which knows its --help
+                args.parser.error(f"unrecognized arguments: {' '.join(left)}")
             if args.mount is not None and not args.chosen.uses_mount:
                 parser.error("--mount is of no use to this command")
             code = args.chosen.run(args)

@@ -36,7 +36,7 @@ a message is neither encrypted nor proven. It is confirmed that the other end to
 exit codes:
   0  sent
   1  not sent, and why
-  2  the command line makes no sense
+  2  the command line is wrong
   3  no mailslots are mounted, or more than one mount to choose from
   4  nobody listens there
 """

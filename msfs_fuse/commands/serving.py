@@ -22,7 +22,7 @@ EXIT_CODES = """\
 exit codes:
   0  ended by -n or -t
   1  failed; or a command or an answer did
-  2  the command line makes no sense
+  2  the command line is wrong
   3  no mailslots are mounted, more than one mount to choose from, or the mount is gone
 """
 

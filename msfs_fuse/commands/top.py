@@ -28,7 +28,7 @@ or with --json a line.
 exit codes:
   0  ended by q, -n or --once
   1  failed
-  2  the command line makes no sense
+  2  the command line is wrong
   3  no mailslots are mounted, more than one mount to choose from, or the mount is gone
 """
 

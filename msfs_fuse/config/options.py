@@ -172,7 +172,11 @@ OPTIONS: tuple[Option, ...] = (
         "max_slots_per_user", "slots a user may keep alive and directories he may own; not for root"
     ),
     _limit("max_waiting", "reads that may wait in the mount"),
-    _limit("max_handles", "files and directories that may be open at the same time, each as often"),
+    _limit(
+        "max_handles",
+        "how many slots, directories and other files may be open; and how many directories there "
+        "may be",
+    ),
     _limit("max_user_share", "percent that one user may have of the mount's totals; root all"),
     Option(
         *("busy_poll", "N", _number, str(Settings.busy_poll)),

@@ -3,6 +3,7 @@
 import errno
 import logging
 import os
+import stat
 import sys
 from collections.abc import Callable
 
@@ -43,6 +44,20 @@ def prepare(settings: Settings) -> None:
     except OSError as error:
         hint = f" (mkdir -p {path})" if error.errno == errno.ENOENT else ""
         raise CommandError(f"{path}: {error.strerror}{hint}", Exit.USAGE) from None
+    if not _may_mount_at(path):
+        raise CommandError(
+            f"cannot mount {path}: it is not your directory "
+            "(mount at one of yours, such as ~/mail, or as root)"
+        )
+
+
+def _may_mount_at(path: str) -> bool:
+    """Whether fusermount3 lets this user: who may write there, and if it is sticky, owns it."""
+    found = os.stat(path)
+    is_sticky = bool(found.st_mode & stat.S_ISVTX)
+    return os.geteuid() == 0 or (
+        os.access(path, os.W_OK) and (found.st_uid == os.geteuid() or not is_sticky)
+    )
 
 
 def _repair(path: str) -> None:

@@ -163,6 +163,13 @@ def test_a_full_mount(mount_with: MountFactory) -> None:
     os.close(handle)
 
 
+def test_one_word_too_many_is_told_by_the_command(mount: Mount) -> None:
+    result = msfs(mount, "config", "--check", "msfs.toml")
+    assert result.returncode == Exit.USAGE
+    told = "msfs config: unrecognized arguments: msfs.toml (see msfs config --help)\n"
+    assert result.stderr == told
+
+
 def test_a_directory_takes_no_message(mount: Mount) -> None:
     (mount / "dir").mkdir()
     assert "is a directory" in refusal(msfs(mount, "send", "dir", "x"))

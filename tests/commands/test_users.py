@@ -74,6 +74,18 @@ def test_a_directory_that_one_may_not_write(mount: Mount) -> None:
     assert "you may not create slots in" in refusal(msfs(mount, "listen", "dir/a", **BOB))
 
 
+def test_a_directory_where_one_may_not_mount(tmp_path: Path) -> None:
+    sticky = tmp_path / "sticky"
+    sticky.mkdir()
+    sticky.chmod(0o1777)
+    for path in (tmp_path, sticky):
+        result = subprocess.run(
+            [*MSFS, "mount", path], capture_output=True, text=True, check=False, **BOB
+        )
+        assert result.returncode == Exit.FAILED
+        assert f"cannot mount {path}: it is not your directory (mount at one of" in result.stderr
+
+
 def test_a_private_mount_of_another_user_is_no_choice(mount_with: MountFactory) -> None:
     private, shared = mount_with(), mount_with("allow_other")
     command, environment = [*MSFS, "status"], {"PATH": os.environ["PATH"]}
