@@ -23,7 +23,17 @@ def parse(text: str, mount: str) -> Address:
     try:
         return client.parse_target(text, mount)
     except ValueError as error:
-        raise CommandError(f"{text or repr(text)} names no slot: {error}", Exit.USAGE) from None
+        raise _no_name(text, error) from None
+
+
+def _no_name(text: str, error: ValueError) -> CommandError:
+    name = os.path.basename(text)
+    if text.startswith("/") and name:
+        return CommandError(
+            f"{text} is a path: a slot is named without that of its mount, as {name} is",
+            Exit.USAGE,
+        )
+    return CommandError(f"{text or repr(text)} names no slot: {error}", Exit.USAGE)
 
 
 def parse_local(text: str) -> Address:
@@ -35,7 +45,7 @@ def parse_local(text: str) -> Address:
     try:
         return client.parse_name(text)
     except ValueError as error:
-        raise CommandError(f"{text or repr(text)} names no slot: {error}", Exit.USAGE) from None
+        raise _no_name(text, error) from None
 
 
 def refusal(error: OSError, path: str, mount: str) -> CommandError:

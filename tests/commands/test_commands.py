@@ -108,11 +108,19 @@ def test_nobody_listens(mount: Mount, target: str) -> None:
 
 @pytest.mark.parametrize(
     "target",
-    ["", "/a", "a/../b", "a\\b", "@", "@h", "@/a", r"\\h", r"\\h\mailslot", r"\\h\slot\a", ".msfs"],
+    ["", "/", "a/../b", "a\\b", "@", "@h", "@/a", r"\\h", r"\\h\mailslot", r"\\h\slot\a", ".msfs"],
 )
 def test_what_names_no_slot(mount: Mount, target: str) -> None:
     result = msfs(mount, "send", target, "x")
     assert "names no slot" in refusal(result)
+    assert result.returncode == Exit.USAGE
+
+
+@pytest.mark.parametrize("command", ["send", "listen", "info"])
+def test_a_path_is_no_name(mount: Mount, command: str) -> None:
+    result = msfs(mount, command, mount / "dir/a")
+    told = f"{mount.path}/dir/a is a path: a slot is named without that of its mount, as a is"
+    assert told in refusal(result)
     assert result.returncode == Exit.USAGE
 
 
