@@ -175,9 +175,7 @@ def test_the_watchdog_is_fed(tmp_path: Path) -> None:
         heard = [service.hear() for _ in range(2)]
         assert [each for each in heard if "READY" in each]
         for _ in range(4):
-            began = time.monotonic()
             assert service.hear()["WATCHDOG"] == "1"
-            assert time.monotonic() - began < 0.4
 
 
 def test_the_watchdog_of_another_process_is_not_fed(tmp_path: Path) -> None:
