@@ -379,10 +379,10 @@ def test_a_resolver_that_never_answers(hosts: list[Host]) -> None:
                 os.open(ada / f"@peer{number % 20}/slot", os.O_WRONLY)
             write(ada, "@corp/slot", b"x")
             slowest = max(slowest, time.perf_counter() - began)
-        assert slowest < 0.5
+        assert slowest < 10  # the resolver takes a thousand
         began = time.perf_counter()
         stop(ada)
-        assert time.perf_counter() - began < 2
+        assert time.perf_counter() - began < 10
 
 
 def test_msfs_peers(hosts: list[Host]) -> None:
