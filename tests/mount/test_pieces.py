@@ -309,14 +309,20 @@ def test_an_io_uring_read_is_one_message(mount: Mount, uring: Path, how: str) ->
                 assert lines_of(process) == [line]
 
 
-def test_a_vectored_io_uring_read_is_one_message(mount: Mount, uring: Path) -> None:
-    """Of as many segments as the kernel asks for at once."""
-    with opened(mount / "slot", SERVER) as server, opened(mount / "slot", os.O_WRONLY) as client:
-        for message in (b"abc", b"defgh"):
-            os.write(client, message)
-        for line in ("3 abc", "5 defgh"):
-            with uring_reads(uring, server, 256, segments=256) as process:
-                assert lines_of(process) == [line]
+@pytest.mark.parametrize("how", ["plain", "async", "sqpoll"])
+@pytest.mark.parametrize(("room", "segments"), [("split", 256), ("unsplit", 1000)])
+def test_a_vectored_io_uring_read_is_one_message(
+    request: pytest.FixtureRequest, uring: Path, how: str, room: str, segments: int
+) -> None:
+    """Of as many segments as one request has room for."""
+    slot = request.getfixturevalue(room) / "slot"
+    with opened(slot, SERVER) as server, opened(slot, os.O_WRONLY) as client:
+        messages = ["abc", "d" * segments, "efghi"]
+        for message in messages:
+            os.write(client, message.encode())
+        for message in messages:
+            with uring_reads(uring, server, segments, how, segments=segments) as process:
+                assert lines_of(process) == [f"{len(message)} {message}"]
 
 
 @HOW
