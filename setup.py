@@ -25,7 +25,7 @@ setup(
             "msfs_fuse.fuse._interpose",
             [
                 f"msfs_fuse/fuse/{name}.c"
-                for name in ("_interpose", "_loop", "_messages", "_caller", "_notify")
+                for name in ("_interpose", "_loop", "_messages", "_caller", "_notify", "_devices")
             ],
             depends=["msfs_fuse/fuse/_extension.h"],
             extra_compile_args=[

@@ -48,6 +48,15 @@ int is_surely_whole(uint32_t tid, size_t size);
 PyObject *set_pieces(PyObject *module, PyObject *args);
 PyObject *system_call(PyObject *module, PyObject *number);
 
+/* _devices.c */
+
+/* A read that has just been received waits for its answer; in which device. */
+unsigned read_waits(void);
+
+/* Where to answer it, and that it has been. */
+int device_fd(unsigned device);
+void read_answered(unsigned device);
+
 /* _notify.c */
 
 PyObject *tell(PyObject *module, PyObject *args);

@@ -43,12 +43,17 @@ static PyObject *waiting;           /* number of a request: address of its Reque
 /* ---- answers ---- */
 
 /* False if the kernel no longer wants it. */
-static int answer(uint64_t number, int error, const void *data, size_t size)
+static int answer_in(int fd, uint64_t number, int error, const void *data, size_t size)
 {
     struct fuse_out_header header = {(uint32_t)(sizeof header + size), -error, number};
     struct iovec parts[] = {{&header, sizeof header}, {(void *)data, size}};
 
-    return writev(fuse_session_fd(current_session), parts, 2) >= 0;
+    return writev(fd, parts, 2) >= 0;
+}
+
+static int answer(uint64_t number, int error, const void *data, size_t size)
+{
+    return answer_in(fuse_session_fd(current_session), number, error, data, size);
 }
 
 static void answer_write(uint64_t number, int error, uint32_t size)
@@ -71,6 +76,7 @@ typedef struct {
     PyObject_HEAD
     uint64_t number; /* the kernel's */
     PyObject *key;   /* the same, in `waiting`, while it waits */
+    unsigned device; /* which the kernel wants the answer in, while it waits */
     int pending;     /* it has not been answered */
 } Request;
 
@@ -82,18 +88,22 @@ static int wait_for_answer(Request *self)
     if (address == NULL || self->key == NULL || PyDict_SetItem(waiting, self->key, address) != 0)
         Py_CLEAR(self->key);
     Py_XDECREF(address);
-    return self->key != NULL;
+    if (self->key == NULL)
+        return 0;
+    self->device = read_waits();
+    return 1;
 }
 
 static int answer_request(Request *self, int error, const void *data, size_t size)
 {
     self->pending = 0;
-    if (self->key != NULL) {
-        if (PyDict_DelItem(waiting, self->key) != 0)
-            PyErr_WriteUnraisable(self->key);
-        Py_CLEAR(self->key);
-    }
-    return answer(self->number, error, data, size);
+    if (self->key == NULL)
+        return answer(self->number, error, data, size);
+    if (PyDict_DelItem(waiting, self->key) != 0)
+        PyErr_WriteUnraisable(self->key);
+    Py_CLEAR(self->key);
+    read_answered(self->device);
+    return answer_in(device_fd(self->device), self->number, error, data, size);
 }
 
 static int check_pending(Request *self)

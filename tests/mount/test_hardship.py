@@ -1,5 +1,6 @@
 """Bad luck: signals, floods, crashes, and what nobody should ever have to reboot for."""
 
+import errno
 import os
 import random
 import re
@@ -194,6 +195,56 @@ def test_thousands_of_waiting_readers_are_in_nobodys_way(mount: Mount) -> None:
             os.write(client, b"x")
         os.close(client)
         assert output_of(waiters) == f"['1'] {count}"
+
+
+def devices_of(mount: Mount) -> int:
+    """How often the daemon has /dev/fuse open."""
+    with os.scandir(f"/proc/{mount.daemon.pid}/fd") as found:
+        return sum(os.readlink(each.path) == "/dev/fuse" for each in found)
+
+
+def test_reads_that_wait_are_spread_over_devices(mount: Mount) -> None:
+    """Each gets its message, or its signal, wherever it waits; a second crowd takes no more."""
+    code = """
+    import collections, threading
+    server, count = int(sys.argv[1]), int(sys.argv[2])
+    threading.stack_size(65536)
+    read = collections.deque()
+    def receive():
+        try:
+            read.append(os.read(server, 9))
+        except OSError as error:
+            read.append(-error.errno)
+    threads = [threading.Thread(target=receive) for _ in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    print(sorted(map(int, read)) == list(range(count)) or set(read))
+    """
+    count = 1500
+    server = os.open(mount / "slot", SERVER)
+    devices = []
+    for _ in range(3):
+        with started(code, server, count, pass_fds=[server]) as crowd:
+            wait_until(lambda: mount.status()["waiting"] == str(count), timeout=30)
+            devices.append(devices_of(mount))
+            for number in range(count):
+                os.write(server, b"%d" % number)
+            assert output_of(crowd) == "True"
+        with started(code, server, count, pass_fds=[server]) as crowd:
+            wait_until(lambda: mount.status()["waiting"] == str(count), timeout=30)
+            crowd.kill()
+            assert crowd.wait(10) == -signal.SIGKILL
+        assert mount.status()["waiting"] == "0"
+    assert devices[0] > 4
+    assert devices[2] <= devices[0] + 1
+    with started(code, server, count, pass_fds=[server]) as crowd:
+        wait_until(lambda: mount.status()["waiting"] == str(count), timeout=30)
+        os.close(server)
+        mount.daemon.terminate()
+        assert mount.daemon.wait(10) == 0
+        assert output_of(crowd) == f"{{{-errno.ESHUTDOWN}}}"
 
 
 def test_reads_over_the_limit_do_not_wait(mount_with: MountFactory) -> None:
