@@ -153,7 +153,8 @@ class Shared:
             ratio = statistics.median(turn[size][0] / turn[size][1] for turn in rounds)
             table.add(size, own, null, ratio, 1.2, verdict(ratio, 1.2))
         table.notes.append(
-            "From 256 bytes on, msfs looks in /proc whether the kernel has split a long writev."
+            "From 61,440 bytes on, msfs looks in /proc whether it is a piece; from 256 on where "
+            "fs.fuse.max_pages_limit cannot be raised."
         )
         return [table]
 
