@@ -140,7 +140,7 @@ def explain(
 
 def _no_room(mount: str, size: int) -> str:
     """Which limit a message has met: the mount's, the user's share, or the slot's own."""
-    from msfs_fuse.core.shares import usable_by_all
+    from msfs_fuse.core.shares import share_of, usable_by_all
 
     status = targets.read_status(mount)
     share = int(status["max_user_share"])
@@ -148,7 +148,7 @@ def _no_room(mount: str, size: int) -> str:
     is_root = os.geteuid() == 0
     for what, limit, more in (("bytes", "max_bytes", size), ("messages", "max_total_messages", 1)):
         most, held, queued = int(status[limit]), mine.get(what, 0), int(status[what])
-        if not is_root and held + more > most * share // 100:
+        if not is_root and held + more > share_of(most, share):
             return (
                 f"{held} {what} of yours wait to be read, in all slots, and your share is "
                 f"{share} % of {most} (max_user_share of {limit})"

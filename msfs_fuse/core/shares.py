@@ -26,6 +26,11 @@ def usable_by_all(total: int) -> int:
     return total - total // _RESERVE
 
 
+def share_of(total: int, percent: int) -> int:
+    """What one user may have of a total, root aside."""
+    return max(1, total * percent // 100)
+
+
 @dataclass(slots=True, eq=False)
 class Held:
     """What a user has of what all share: messages queued, their bytes, and waiting reads.
@@ -65,9 +70,9 @@ class Shares:
         """Take new upper bounds. Nothing is evicted."""
         self.limits = limits
         share = limits.max_user_share
-        self.messages = max(1, limits.max_total_messages * share // 100)
-        self.bytes = max(1, limits.max_bytes * share // 100)
-        self.waiting = max(1, limits.max_waiting * share // 100)
+        self.messages = share_of(limits.max_total_messages, share)
+        self.bytes = share_of(limits.max_bytes, share)
+        self.waiting = share_of(limits.max_waiting, share)
         self.all_messages = usable_by_all(limits.max_total_messages)
         self.all_bytes = usable_by_all(limits.max_bytes)
         self.all_waiting = usable_by_all(limits.max_waiting)
@@ -122,7 +127,7 @@ class Shares:
             return
         if handles > usable_by_all(most):
             raise SlotError(errno.ENFILE, f"max_handles is reached, at user {uid}")
-        if self.of(uid).handles + weight > max(1, most * self.limits.max_user_share // 100):
+        if self.of(uid).handles + weight > share_of(most, self.limits.max_user_share):
             raise SlotError(errno.ENFILE, f"user {uid} has his share of max_handles open")
 
     def charge_handle(self, uid: int, weight: int = 1) -> Held:

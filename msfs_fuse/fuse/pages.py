@@ -2,7 +2,7 @@
 
 A read or a write goes into one request if it has no more pages than that: each segment of a readv
 or writev has a page or more of its own. Of 256 pages, the kernel's usual limit, long vectors are
-split, and a piece does not tell that it is one (`procfs.is_whole_write`). With ENOUGH pages no
+split, and a piece does not tell that it is one (`Pieces.is_whole_write`). With ENOUGH pages no
 message is. Since Linux 6.13 the limit is a sysctl. A mount takes it when it is made, so root raises
 it for that moment, and it is as before when others look.
 """
