@@ -455,7 +455,7 @@ def test_what_one_user_opens_is_bounded(mount_with: MountFactory, path: str, fla
             assert tell(bob, "os.write(handles[1], b'x')") == "1"
             assert tell(bob, "os.read(handles[0], 9)") == "b'x'"
         assert attempt(BOB, "os.listdir(sys.argv[1])", mount.path) == "None"
-        assert "has his share of max_handles open" in mount.log.read_text()
+        wait_until(lambda: "has his share of max_handles open" in mount.log.read_text())
         assert mount.log.read_text().count("max_handles") < 60
 
 

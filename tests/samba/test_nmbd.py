@@ -78,7 +78,7 @@ def test_a_name_that_nmbd_has_is_given_up(net: Net) -> None:
         for name in (f"@{WORKGROUP}/x", "@OTHER/x"):
             with pytest.raises(OSError, match="No route to host"):
                 write(mount, name, b"as nobody")
-        assert f"NMBHOST<00> is {net.samba.address}" in mount.log.read_text()
+        wait_until(lambda: f"NMBHOST<00> is {net.samba.address}" in mount.log.read_text())
 
 
 def test_our_name_is_kept_from_nmbd(net: Net, mount: Mount) -> None:
