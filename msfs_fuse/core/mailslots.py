@@ -282,23 +282,16 @@ class Mailslots:
         if size > slot.max_message_size:
             self.counts.writes_too_long += 1
             raise SlotError(errno.EMSGSIZE)
-        limits, shares = self._limits, self.shares
         if held is None:
-            held = shares.of(_payer(sender))
-        if (  # not _fits(slot, size), which would be a call more for each message
+            held = self.shares.of(_payer(sender))
+        limits, bounds = self._limits, held.bounds
+        if (  # not _fits(slot, held, size), which would be a call more for each message
             len(slot.messages) >= limits.max_messages
             or slot.size + size > limits.max_slot_bytes
-            or self.messages >= limits.max_total_messages
-            or self.bytes + size > limits.max_bytes
-            or (
-                not held.exempt
-                and (
-                    held.messages >= shares.messages
-                    or held.bytes + size > shares.bytes
-                    or self.messages >= shares.all_messages
-                    or self.bytes + size > shares.all_bytes
-                )
-            )
+            or held.messages >= bounds.messages
+            or held.bytes + size > bounds.bytes
+            or self.messages >= bounds.all_messages
+            or self.bytes + size > bounds.all_bytes
         ):
             self.counts.writes_full += 1
             raise SlotError(errno.ENOSPC)
@@ -407,7 +400,7 @@ class Mailslots:
 
     def is_writable(self, handle: Handle) -> bool:
         """Whether a one-byte write would fit."""
-        return self._fits(handle.slot, 1) and self._has_room(handle.held)
+        return self._fits(handle.slot, handle.held, 1)
 
     # ---- inside ----
 
@@ -447,40 +440,28 @@ class Mailslots:
         if slot.read_timeout == 0:
             self.counts.reads_timed_out += 1
             raise SlotError(errno.ETIMEDOUT)
-        shares, waiting = self.shares, len(self._reads)
-        if waiting >= self._limits.max_waiting or (
-            not held.exempt and (waiting >= shares.all_waiting or held.waiting >= shares.waiting)
-        ):
+        if held.waiting >= held.bounds.waiting or len(self._reads) >= held.bounds.all_waiting:
             self.counts.reads_over_limit += 1
             raise SlotError(errno.EAGAIN)
 
-    def _fits(self, slot: Slot, size: int) -> bool:
-        limits = self._limits
+    def _fits(self, slot: Slot, held: Held, size: int) -> bool:
+        limits, bounds = self._limits, held.bounds
         return (
             len(slot.messages) < limits.max_messages
             and slot.size + size <= limits.max_slot_bytes
-            and self.messages < limits.max_total_messages
-            and self.bytes + size <= limits.max_bytes
-        )
-
-    def _has_room(self, held: Held) -> bool:
-        limits, shares = self._limits, self.shares
-        if held.exempt:
-            return self.messages < limits.max_total_messages and self.bytes < limits.max_bytes
-        return (
-            held.messages < shares.messages
-            and held.bytes < shares.bytes
-            and self.messages < shares.all_messages
-            and self.bytes < shares.all_bytes
+            and held.messages < bounds.messages
+            and held.bytes + size <= bounds.bytes
+            and self.messages < bounds.all_messages
+            and self.bytes + size <= bounds.all_bytes
         )
 
     def _release(self, held: Held, size: int) -> None:
-        shares = self.shares
+        bounds = self.shares.bounds
         if (
-            held.messages >= shares.messages
-            or held.bytes >= shares.bytes
-            or self.messages >= shares.all_messages
-            or self.bytes >= shares.all_bytes
+            held.messages >= bounds.messages
+            or held.bytes >= bounds.bytes
+            or self.messages >= bounds.all_messages
+            or self.bytes >= bounds.all_bytes
         ):
             self.relieved = True  # whoever polls looks again, and once too often does no harm
         held.messages -= 1

@@ -2,6 +2,7 @@
 
 import errno
 import heapq
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from msfs_fuse.core.errors import SlotError
@@ -32,18 +33,47 @@ def share_of(total: int, percent: int) -> int:
 
 
 @dataclass(slots=True, eq=False)
+class Bounds:
+    """What a user may have: messages queued, their bytes, and waiting reads.
+
+    Attributes:
+        all_messages, all_bytes, all_waiting: what all together may have when he asks for more.
+    """
+
+    messages: int = 0
+    bytes: int = 0
+    waiting: int = 0
+    all_messages: int = 0
+    all_bytes: int = 0
+    all_waiting: int = 0
+
+    def use(self, limits: Limits, percent: int, usable: Callable[[int], int]) -> None:
+        """Take new upper bounds.
+
+        Args:
+            percent: of each total, for one user; and `usable` tells how much for all.
+        """
+        self.messages = share_of(limits.max_total_messages, percent)
+        self.bytes = share_of(limits.max_bytes, percent)
+        self.waiting = share_of(limits.max_waiting, percent)
+        self.all_messages = usable(limits.max_total_messages)
+        self.all_bytes = usable(limits.max_bytes)
+        self.all_waiting = usable(limits.max_waiting)
+
+
+@dataclass(slots=True, eq=False)
 class Held:
     """What a user has of what all share: messages queued, their bytes, and waiting reads.
 
     Attributes:
-        exempt: root: no share bounds what it may have.
+        bounds: how much of that he may have.
         names: directories he owns, and slots that he pays for (`Slot.payer`).
         handles: what is open of his: slots, directories, control files, names on other hosts. Those
             of slots refer to this record, so that no write looks for it.
     """
 
     uid: int
-    exempt: bool = False
+    bounds: Bounds
     names: int = 0
     messages: int = 0
     bytes: int = 0
@@ -55,12 +85,13 @@ class Shares:
     """What each user has, and whether he may have more.
 
     Attributes:
-        messages, bytes, waiting: what one user may have; no bound for root.
-        all_messages, all_bytes, all_waiting: what all may have, root aside.
+        bounds: of everyone but root, who may have all there is.
         handles: those that are open, of all users.
     """
 
     def __init__(self, limits: Limits) -> None:
+        self.bounds = Bounds()
+        self._roots = Bounds()
         self._held: dict[int, Held] = {}
         self._many = _FEW
         self.handles = 0
@@ -69,13 +100,8 @@ class Shares:
     def use(self, limits: Limits) -> None:
         """Take new upper bounds. Nothing is evicted."""
         self.limits = limits
-        share = limits.max_user_share
-        self.messages = share_of(limits.max_total_messages, share)
-        self.bytes = share_of(limits.max_bytes, share)
-        self.waiting = share_of(limits.max_waiting, share)
-        self.all_messages = usable_by_all(limits.max_total_messages)
-        self.all_bytes = usable_by_all(limits.max_bytes)
-        self.all_waiting = usable_by_all(limits.max_waiting)
+        self.bounds.use(limits, limits.max_user_share, usable_by_all)
+        self._roots.use(limits, 100, lambda total: total)
 
     def __len__(self) -> int:
         """For how many users there is a record."""
@@ -92,18 +118,20 @@ class Shares:
                     if each.messages or each.waiting or each.handles or each.names
                 }
                 self._many = max(_FEW, 2 * len(self._held))
-            held = self._held[uid] = Held(uid, exempt=uid == ROOT_UID)
+            held = Held(uid, self._roots if uid == ROOT_UID else self.bounds)
+            self._held[uid] = held
         return held
 
     def largest(self, most: int) -> list[Held]:
         """The users who have the largest part of what one may have of anything, the first first."""
         handles = self.limits.max_handles * self.limits.max_user_share / 100
+        bounds = self.bounds
 
         def part(held: Held) -> float:
             return max(
-                held.bytes / self.bytes,
-                held.messages / self.messages,
-                held.waiting / self.waiting,
+                held.bytes / bounds.bytes,
+                held.messages / bounds.messages,
+                held.waiting / bounds.waiting,
                 held.handles / handles,
                 held.names / self.limits.max_slots_per_user,
             )
@@ -158,7 +186,7 @@ class Shares:
             SlotError: EDQUOT at the limit; never for root.
         """
         held = self.of(uid)
-        if not held.exempt and held.names >= self.limits.max_slots_per_user:
+        if uid != ROOT_UID and held.names >= self.limits.max_slots_per_user:
             raise SlotError(errno.EDQUOT)
         held.names += 1
         return held

@@ -75,7 +75,6 @@ static void init_op(void *userdata, struct fuse_conn_info *conn)
 {
     if (original.init)
         original.init(userdata, conn);
-    conn->want &= ~(unsigned)FUSE_CAP_ASYNC_DIO;
     answer_init(conn);
 }
 
