@@ -1,7 +1,7 @@
 """What the kernel has split: a piece of a write is no message, and the rest of a read gets none."""
 
 from msfs_fuse.fuse import interpose
-from msfs_fuse.fuse.pages import PAGE_SIZE, USUAL, smallest_piece
+from msfs_fuse.fuse.pages import ENOUGH, PAGE_SIZE, USUAL, smallest_piece
 from msfs_fuse.fuse.procfs import MACHINE, system_calls
 
 # Numbers of system calls, by what they write: one buffer whose length is the third argument, or so
@@ -14,6 +14,11 @@ _ONE_BUFFER = {
 _SEGMENTS = {
     "x86_64": {b"20", b"296", b"328", b"146", b"334", b"379"},  # writev, pwritev, pwritev2
     "aarch64": {b"66", b"70", b"287"},
+}
+# Those that begin writes of one buffer or of segments, and fetch nothing: io_submit.
+_SUBMITTING = {
+    "x86_64": {b"209", b"248"},
+    "aarch64": {b"2"},
 }
 # Those that fetch what they write, in pieces of their own, and which argument has how much.
 _FETCHING = {
@@ -68,9 +73,10 @@ class Pieces:
         - of writev(2) the number of segments is known: one, or so few that they fit in one request.
           How long each is stands in the caller's memory, and whoever reads that may have to wait
           for the caller, whose memory can be a file of a file system of his own;
+        - io_submit(2) does not tell, but where requests have ENOUGH pages nothing of it is split;
         - sendfile(2), splice(2) and copy_file_range(2) say how much they are to move, and a piece
           that is shorter than the pieces they make is the last;
-        - any other call (io_uring_enter, io_submit, none at all) tells nothing: False.
+        - any other call (io_uring_enter, none at all) tells nothing: False.
 
         True where the kernel does not let us look: a private mount on a system with Yama. There a
         piece counts as whole, and the caller of writev sees from its result that it wrote a part.
@@ -87,6 +93,8 @@ class Pieces:
         if number in _SEGMENTS.get(MACHINE, ()):
             segments = int(call[3], 16)
             return segments == 1 or 2 * segments + size // PAGE_SIZE <= self._pages
+        if number in _SUBMITTING.get(MACHINE, ()):
+            return self._pages >= ENOUGH
         argument = _FETCHING.get(MACHINE, {}).get(number)
         if argument is None:
             return False

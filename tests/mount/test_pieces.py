@@ -182,7 +182,7 @@ class Control(ctypes.Structure):
 class Segment(ctypes.Structure):
     _fields_ = [("base", ctypes.c_uint64), ("length", ctypes.c_uint64)]
 client = os.open(sys.argv[1], os.O_WRONLY)
-buffer = ctypes.create_string_buffer(b"x" * 1000)
+buffer = ctypes.create_string_buffer(b"x" * 65_000)
 start = ctypes.addressof(buffer)
 segments = (Segment * 300)(*((start + number, 1) for number in range(300)))
 context = ctypes.c_ulong()
@@ -197,6 +197,7 @@ submit(1, start, 200, 0)
 submit(1, start, 200, 77)
 submit(8, ctypes.addressof(segments), 100, 5)
 submit(8, ctypes.addressof(segments), 300, 0)
+submit(1, start, 65_000, 0)
 """
 
 
@@ -204,15 +205,15 @@ submit(8, ctypes.addressof(segments), 300, 0)
 def test_libaio(split: Mount) -> None:
     """An offset means nothing; a piece of 300 segments is refused."""
     with opened(split / "slot", SERVER):
-        assert run(AIO, split / "slot").split() == ["200", "200", "100", "-90"]
+        assert run(AIO, split / "slot").split() == ["200", "200", "100", "-90", "-90"]
         assert split.status()["messages"] == "3"
 
 
 @X86
 def test_libaio_unsplit(unsplit: Mount) -> None:
     with opened(unsplit / "slot", SERVER):
-        assert run(AIO, unsplit / "slot").split() == ["200", "200", "100", "300"]
-        assert unsplit.status()["messages"] == "4"
+        assert run(AIO, unsplit / "slot").split() == ["200", "200", "100", "300", "65000"]
+        assert unsplit.status()["messages"] == "5"
 
 
 @pytest.fixture(scope="module")
