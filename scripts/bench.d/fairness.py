@@ -108,10 +108,24 @@ class Fairness:
         self.programs[OURS] = lab.msfs
 
     def tables(self) -> list[Table]:
-        """One for each msfs."""
+        """One for each placement and each msfs.
+
+        Where nothing is pinned, an idle mount has all on one core, and any neighbour at all makes
+        them wake each other across cores.
+        """
+        apart = self.lab.client_core, self.lab.server_core
+        return [
+            *self._tables("fairness", "the daemon on a core of its own", *apart),
+            *self._tables("fairness unpinned", "none is pinned", None, None),
+        ]
+
+    def _tables(
+        self, key: str, where: str, clients: int | None, servers: int | None
+    ) -> list[Table]:
         columns = ("beside", "median", "p99", "times idle", "p99, times", "goal", "verdict")
         tables = []
-        with self.lab.placed(None, None), contextlib.ExitStack() as stack:
+        tell(f"  {where}")
+        with self.lab.placed(clients, servers), contextlib.ExitStack() as stack:
             users = {name: stack.enter_context(self._user(m)) for name, m in self.programs.items()}
             for turn in range(self.rounds):
                 tell(f"  round {turn + 1} of {self.rounds}")
@@ -123,8 +137,8 @@ class Fairness:
                         tell(f"  {name}: {self.slots:,} slots, round {turn + 1} of {self.rounds}")
                         self._many_slots(user)
         for name, user in users.items():
-            title = f"fairness: one user's write and read, µs; none is pinned; {name}"
-            table = Table("fairness", title, columns)
+            title = f"fairness: one user's write and read, µs; {where}; {name}"
+            table = Table(key, title, columns)
             for beside, cells in user.rows():
                 table.add(beside, *cells)
             table.raw = dict(user.found)

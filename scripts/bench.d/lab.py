@@ -129,6 +129,7 @@ class Lab:
         self._ends = contextlib.ExitStack()
         self._updated = False
         self._numbers = iter(range(1_000_000))
+        self._servers: list[subprocess.Popen[bytes]] = []
 
     def __enter__(self) -> Self:
         self.tmp = Path(tempfile.mkdtemp(prefix="msfs-bench-"))
@@ -161,13 +162,27 @@ class Lab:
 
     @contextlib.contextmanager
     def placed(self, clients: int | None, servers: int | None) -> Iterator[None]:
-        """Run clients and servers on these cores for a while; None is any."""
+        """Run clients and servers on these cores for a while; None is any.
+
+        Servers that run already move there.
+        """
         before = self.client_core, self.server_core
-        self.client_core, self.server_core = clients, servers
+        self.client_core = clients
+        self._move_servers(servers)
         try:
             yield
         finally:
-            self.client_core, self.server_core = before
+            self.client_core = before[0]
+            self._move_servers(before[1])
+
+    def _move_servers(self, core: int | None) -> None:
+        self.server_core = core
+        cores = os.sched_getaffinity(0) if core is None else {core}
+        self._servers = [server for server in self._servers if server.poll() is None]
+        for server in self._servers:
+            with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it ends just now
+                for thread in os.listdir(f"/proc/{server.pid}/task"):
+                    os.sched_setaffinity(int(thread), cores)
 
     # What rivals need
 
@@ -313,6 +328,7 @@ class Lab:
                 )
             except OSError as error:
                 raise Missing(str(error)) from None
+        self._servers.append(process)
         self.at_end(clean)
         self._ends.callback(stop, process)
         for _ in range(200):

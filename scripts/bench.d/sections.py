@@ -121,12 +121,12 @@ class Sections:
 
         return run
 
-    def _channels(self, what: str, goals: dict[str, float]) -> list[Contender]:
+    def _channels(self, what: str, wine_goal: float | None) -> list[Contender]:
         """Ours, and all that carry messages between two processes."""
         r = self.rivals
         return [
             (OURS, None, lambda: self._channel(what, "slot", lambda: r.ours().path)),
-            ("Wine mailslot", goals.get("wine"), lambda: self._wine(what)),
+            ("Wine mailslot", wine_goal, lambda: self._wine(what)),
             ("POSIX mqueue", None, lambda: self._channel(what, "mqueue", self._directory)),
             ("FIFO", None, lambda: self._channel(what, "fifo", self._directory)),
             ("Unix datagram", None, lambda: self._channel(what, "dgram", self._directory)),
@@ -141,11 +141,11 @@ class Sections:
 
     def write(self) -> list[Table]:
         r = self.rivals
-        ours, *others = self._channels("write", {})
+        ours, *others = self._channels("write", None)
         contenders: list[Contender] = [
             ours,
             ("C null fs", 0.35, lambda: self._null(r.c_null())),
-            ("C null fs, busy poll", 1.1, lambda: self._null(r.c_null_busy())),
+            ("C null fs, busy poll", 0.95, lambda: self._null(r.c_null_busy())),
             ("pyfuse3 null fs", 0.4, lambda: self._null(r.pyfuse3_null())),
             *others,
         ]
@@ -158,20 +158,32 @@ class Sections:
         return [table]
 
     def pingpong(self) -> list[Table]:
+        apart = self.lab.client_core, self.lab.server_core
+        return [
+            *self._pingpong("", "", *apart),
+            *self._pingpong(" unpinned", "; none is pinned", None, None),
+        ]
+
+    def _pingpong(
+        self, kind: str, where: str, clients: int | None, servers: int | None
+    ) -> list[Table]:
         pair = (
             "pair: one writer process, one waiting reader process, 64 bytes, "
-            "µs a message (from one write to the next)"
+            f"µs a message (from one write to the next){where}"
         )
         pingpong = (
             "pingpong: two processes, both wait for the other's 64-byte message, "
-            "µs a message (half a round trip)"
+            f"µs a message (half a round trip){where}"
         )
-        goals = {"wine": 0.6}
-        one_way, two_way = (self._channels(what, goals) for what in ("pair", "pingpong"))
-        return [
-            compare("pair", pair, "message", one_way, self.rounds, extra="latency"),
-            compare("pingpong", pingpong, "message", two_way, self.rounds, extra="latency"),
-        ]
+        tell(f"  one way, then two ways{where}")
+        with self.lab.placed(clients, servers):
+            return [
+                compare(name + kind, title, "message", contenders, self.rounds, extra="latency")
+                for name, title, contenders in (
+                    ("pair", pair, self._channels("pair", 0.6)),
+                    ("pingpong", pingpong, self._channels("pingpong", 0.9)),
+                )
+            ]
 
     # From a shell
 
@@ -217,8 +229,8 @@ class Sections:
 
         contenders: list[Contender] = [
             (OURS, None, slot),
-            ("mosquitto_pub", 0.1, mosquitto),
-            ("redis-cli lpush", 0.1, redis),
+            ("mosquitto_pub", 0.04, mosquitto),
+            ("redis-cli lpush", 0.04, redis),
             ("FIFO", None, fifo),
             ("C null fs", None, null),
         ]
