@@ -98,6 +98,8 @@ class Handshake:
 
     def look_for(self, mount: Mount, now: float) -> None:
         """No way to it answers: ask where it may be. A broker need not tell all others."""
+        if mount.considered is not None and self.questions.is_open(mount.considered, mount.id):
+            return  # it has just been heard from there
         self.ask(GROUP_WAY, now, to_mount=mount.id, to_host=mount.name)
 
     def limit_cards(self, way: Way, now: float) -> None:
@@ -123,6 +125,7 @@ class Handshake:
         # It is heard from there, so it may answer there again: do not wait long, and not at all
         # where no other way answers.
         answers = any(not state.silent for state in mount.ways.values())
+        mount.considered = way
         self.ask(
             way,
             now,

@@ -80,7 +80,7 @@ class Bucket:
         self._at = now
         return self._left
 
-    def take(self, now: float, share: float = 1.0) -> bool:
+    def take(self, now: float, share: float = 0.0) -> bool:
         """Whether one more may pass.
 
         Args:

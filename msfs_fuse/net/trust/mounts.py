@@ -110,6 +110,7 @@ class Mount:
         left: it has said so itself, and its certificate may be bad: it does not come back.
         doubted: somebody who may be wrong has said that it is gone.
         until: when a mount that is not proven is dropped.
+        considered: where it may be, and was asked last.
         heard, heard_by_group: when something came from it; monotonic, in seconds.
         renewed: when it took its newest X25519 key, while the former one is still good.
         hears_us: whether our multicast reaches it, as far as it told.
@@ -129,6 +130,7 @@ class Mount:
     doubted: bool = False
     pairs: dict[tuple[DomainKey, int, int], Pair] = field(default_factory=dict)
     ways: dict[Way, WayState] = field(default_factory=dict)
+    considered: Way | None = None
     heard: float = 0.0
     heard_by_group: float = float("-inf")
     renewed: float | None = None

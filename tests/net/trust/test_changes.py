@@ -604,6 +604,22 @@ def opens(own: Own, cards: set[Card], recorded: bytes) -> bool:
     return False
 
 
+def test_many_hosts_are_found_one_after_the_other(wire: Wire, corp: Corp) -> None:
+    """A search is one question to the group, and one to the way that it was answered from."""
+    ann = wire.node(corp.admit("ann"), 0, says_hello=False)
+    names = [f"host{number}" for number in range(1, 40)]
+    for number, name in enumerate(names, start=1):
+        wire.node(corp.admit(name), number, says_hello=False)
+    for name in names:
+        ann.domain.seek(name, wire.now)
+        ann.write(name, b"hello")
+        wire.run(0.01)
+        assert ann.knows(name)
+    wire.run(0.1)
+    assert sum(packet.source == 0 and packet.destination is None for packet in wire.log) == 39
+    assert [len(node.delivered) for node in wire.nodes.values()] == [0] + [1] * 39
+
+
 @pytest.mark.parametrize("says_hello", [True, False])
 def test_what_was_recorded_cannot_be_read_after_55_minutes(
     wire: Wire, corp: Corp, says_hello: bool
