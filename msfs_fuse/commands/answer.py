@@ -24,10 +24,11 @@ from msfs_fuse.programs.discovery import Query
 _EPILOG = f"""\
 The slot is made, and each question that comes to it is answered, one after the other. With --exec
 the command has what was asked on standard input, and in the environment who asks: MSFS_SLOT,
-MSFS_SENDER_HOST, MSFS_SENDER_UID, MSFS_SENDER_PID, MSFS_SENT_AT and MSFS_MOUNT. What it prints is
-the answer, less newlines at its end; if that is nothing, or if it fails, there is none. When the
-time of --timeout is over, it is killed with its process group, and there is none. Without --exec
-TEXT is the answer to whatever was asked. To another host an answer has up to 424 bytes.
+MSFS_SENDER_HOST, MSFS_SENDER_PROOF, MSFS_SENDER_UID, MSFS_SENDER_PID, MSFS_SENT_AT and MSFS_MOUNT.
+What it prints is the answer, less newlines at its end; if that is nothing, or if it fails, there is
+none. When the time of --timeout is over, it is killed with its process group, and there is none.
+Without --exec TEXT is the answer to whatever was asked. To another host an answer has up to 424
+bytes.
 
 A unit of systemd runs it as it is; -b is for scripts.
 

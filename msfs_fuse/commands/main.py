@@ -19,7 +19,7 @@ exit codes:
   2  the command line or the configuration is wrong
   3  no mailslots are mounted, or more than one mount to choose from
   4  there is no such slot: nobody listens
-  5  the time of -t passed before enough messages came
+  5  the time of -t passed before enough messages, or an answer, came
 When a signal ends a command, the code is as for any command: 130 in a shell after ^C.
 
 The mount is the one that --mount names, or $MSFS_MOUNT, or the only one there is.
@@ -134,6 +134,13 @@ def _chosen(words: Iterable[str]) -> list[str]:
     return []
 
 
+def _proposal(word: str) -> str:
+    import difflib
+
+    alike = difflib.get_close_matches(word, COMMANDS, n=1)
+    return f"; did you mean {alike[0]}?" if alike else ""
+
+
 def _die_of(number: int) -> NoReturn:
     """End as that signal ends a process, so that a shell ends its script or loop on ^C."""
     signal.signal(number, signal.SIG_DFL)
@@ -152,8 +159,15 @@ def main() -> NoReturn:
     """Run the command line of this process."""
     try:
         try:
-            parser = build_parser(_chosen(sys.argv[1:]))
-            args, left = parser.parse_known_args()
+            words = sys.argv[1:]
+            if words[:1] == ["help"]:  # `msfs help COMMAND` is `msfs COMMAND --help`
+                words = [*words[1:2], "--help"]
+            chosen = _chosen(words)
+            parser = build_parser(chosen)
+            for word in chosen:
+                if word not in COMMANDS and word != "complete":
+                    parser.error(f"no such command: {word!r}{_proposal(word)}")
+            args, left = parser.parse_known_args(words)
             if left:  # told by the command's parser, which knows its --help
                 args.parser.error(f"unrecognized arguments: {' '.join(left)}")
             if args.mount is not None and not args.chosen.uses_mount:

@@ -143,7 +143,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.seconds,
         default=0,
         metavar="SECONDS",
-        help="wait so long until a messenger is here, or the host is known",
+        help="how long to wait until a messenger is here, or the host is known",
     )
     parser.add_argument("--session", action="store_true", help="by an SMB session")
     parser.add_argument(

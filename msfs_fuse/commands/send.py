@@ -171,7 +171,7 @@ def _add_arguments(parser: argparse.ArgumentParser) -> None:
         type=arguments.seconds,
         default=0,
         metavar="SECONDS",
-        help="wait so long until somebody serves the slot, or knows the host",
+        help="how long to wait until somebody serves the slot, or its host is known",
     )
 
 

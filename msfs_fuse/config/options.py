@@ -177,7 +177,9 @@ OPTIONS: tuple[Option, ...] = (
         "how many slots, directories and other files may be open; and how many directories there "
         "may be",
     ),
-    _limit("max_user_share", "percent that one user may have of the mount's totals; root all"),
+    _limit(
+        "max_user_share", "percent of the mount's totals that one user may have; root may have all"
+    ),
     Option(
         *("busy_poll", "N", _number, str(Settings.busy_poll)),
         "microseconds to look for the next request before sleeping; 0 never; only while requests "

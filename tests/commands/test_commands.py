@@ -178,6 +178,26 @@ def test_one_word_too_many_is_told_by_the_command(mount: Mount) -> None:
     assert result.stderr == told
 
 
+@pytest.mark.parametrize(
+    ("word", "told"),
+    [
+        ("lisen", "msfs: no such command: 'lisen'; did you mean listen? (see msfs --help)\n"),
+        ("\x1b[2J", "msfs: no such command: '\\x1b[2J' (see msfs --help)\n"),
+    ],
+)
+def test_a_command_that_there_is_not(word: str, told: str) -> None:
+    result = subprocess.run([*MSFS, word], capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (Exit.USAGE, told)
+
+
+@pytest.mark.parametrize("words", [["help"], ["help", "listen"]])
+def test_help_without_dashes(words: list[str]) -> None:
+    def printed(*words: str) -> str:
+        return subprocess.run([*MSFS, *words], capture_output=True, text=True, check=True).stdout
+
+    assert printed(*words) == printed(*words[1:], "--help")
+
+
 def test_a_directory_takes_no_message(mount: Mount) -> None:
     (mount / "dir").mkdir()
     assert "is a directory" in refusal(msfs(mount, "send", "dir", "x"))
