@@ -31,12 +31,14 @@ _EPILOG = f"""\
 Each message that msfs net-send, NET SEND or smbclient -M sends here is shown: by a popup on your
 desktop; where there is none, on your terminal (as root, on everybody's), unless mesg(1) says no;
 and always in the journal. A message to another user of this host is shown on his terminal alone.
-Beside who says to have sent it stands who did: the host, and its user by number.
+It is shown with the name that its sender gave, and with who really sent it: the host, and the
+number of its user.
 
 The user unit msfs-messenger.service starts it with a desktop, and is the way to have it always; -b
 is for scripts.
 
-Of a flood the first five are shown, and then one popup that tells how many there are.
+Of many messages in short time the first five are shown, and then one popup with the number of the
+others.
 
 --print and --exec are for programs, and get every message. The command has the text on standard
 input, and MSFS_FROM, MSFS_TO, MSFS_SENDER_HOST, MSFS_SENDER_UID and MSFS_MOUNT in the environment.
