@@ -26,8 +26,8 @@ that are too long for a message are cut. Other hosts cannot write to the slot.
 The unit msfs-alerter.service runs it, and is the way to have it always: TO= in
 /etc/default/msfs-alerter. -b is for scripts. What nobody could be told is reported on stderr.
 
-Of many alerts in short time five are sent at once, then one every two seconds, and the number of the
-others.
+Of many alerts in short time five are sent at once, then one every two seconds, and the number of
+the others.
 
 {EXIT_CODES}"""
 
