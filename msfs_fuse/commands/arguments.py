@@ -9,7 +9,7 @@ _LONGEST_TIME = 2_000_000.0
 def count(text: str) -> int:
     """How many messages: 1 or more."""
     if not text.isascii() or not text.isdigit() or not int(text):
-        raise argparse.ArgumentTypeError(f"not a number of messages: {text!r}")
+        raise argparse.ArgumentTypeError(f"not a number from 1 on: {text!r}")
     return int(text)
 
 

@@ -332,7 +332,10 @@ def _place(text: str, mount: str) -> tuple[str | None, str]:
     domain, slash, name = text.rpartition("/")
     name = fold(name)
     if not room.is_room(name) or (slash and not domain.removeprefix("@")):
-        raise CommandError(f"{text!r} is no room: NAME or DOMAIN/NAME", Exit.USAGE)
+        raise CommandError(
+            f"{text!r} is no room: NAME or DOMAIN/NAME, where NAME is of a-z, 0-9, _ and -",
+            Exit.USAGE,
+        )
     domains = targets.read_status(mount).get("domains", "").split()
     if not slash:
         return domains[0] if domains else None, name

@@ -33,7 +33,10 @@ def _run(args: argparse.Namespace) -> Exit:
     mount, directory = find_mount(args.mount), args.directory
     below = os.path.normpath(directory)
     if os.path.isabs(below) or below.split("/")[0] == "..":
-        raise CommandError(f"{directory}: name a directory in {mount}, from there", Exit.USAGE)
+        raise CommandError(
+            f"{directory} is not below {mount}: leave out the path of the mount (DIR, or nothing)",
+            Exit.USAGE,
+        )
     path = os.path.normpath(os.path.join(mount, below))
     try:
         names = sorted(os.listdir(path))

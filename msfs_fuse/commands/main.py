@@ -169,7 +169,9 @@ def main() -> NoReturn:
                     parser.error(f"no such command: {word!r}{_proposal(word)}")
             args, left = parser.parse_known_args(words)
             if left:  # told by the command's parser, which knows its --help
-                args.parser.error(f"unrecognized arguments: {' '.join(left)}")
+                takes_text = {"text", "query"} & vars(args).keys() and not left[0].startswith("-")
+                hint = ": a text of several words needs quotes" if takes_text else ""
+                args.parser.error(f"unrecognized arguments: {' '.join(left)}{hint}")
             if args.mount is not None and not args.chosen.uses_mount:
                 parser.error("--mount is of no use to this command")
             code = args.chosen.run(args)

@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import errno
 import os
 import select
 import signal
@@ -192,7 +193,8 @@ class _Service:
             )
         except OSError as error:
             why = error.strerror or error
-            raise CommandError(f"TCP port {session.PORT} cannot be used: {why}") from None
+            hint = " (it takes root or CAP_NET_BIND_SERVICE)" if error.errno == errno.EACCES else ""
+            raise CommandError(f"TCP port {session.PORT} cannot be used: {why}{hint}") from None
         tasks.start_soon(listener.serve, self._converse)
 
     async def _obey(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:

@@ -126,8 +126,8 @@ def explain(
             return CommandError(f"{path}: this mount is in no domain (man msfs.toml)")
         case errno.EHOSTUNREACH:
             return CommandError(
-                f"{path}: no host or domain {address.host} can be reached from here, nor is there "
-                f"a directory of that name in {mount}"
+                f"{path}: no host or domain {address.host} can be reached from here (msfs peers), "
+                f"nor is there a directory of that name in {mount}"
             )
         case errno.EACCES if os.access(mount, os.X_OK):
             return CommandError(

@@ -135,7 +135,9 @@ def _explain(error: OSError, path: str, mount: str) -> CommandError:
         case errno.EDQUOT:
             return CommandError(f"{path}: you have too many slots (max_slots_per_user)")
         case errno.EACCES if os.access(path, os.R_OK):
-            return CommandError(f"{path} has a server already: only one can listen")
+            return CommandError(
+                f"{path} has a server already: only one can listen (fuser -v {quoted(path)})"
+            )
         case errno.EACCES if os.path.exists(path):
             return CommandError(f"{path} is another user's slot: only its owner can listen")
         case errno.EACCES if os.access(mount, os.X_OK):

@@ -27,13 +27,12 @@ def parse(text: str, mount: str) -> Address:
 
 
 def _no_name(text: str, error: ValueError) -> CommandError:
-    name = os.path.basename(text)
-    if text.startswith("/") and name:
+    if text.startswith("/") and text != "/":
         return CommandError(
-            f"{text} is a path: a slot is named without that of its mount, as {name} is",
-            Exit.USAGE,
+            f"{text} is a path: leave out that of the mount (NAME, or DIR/NAME)", Exit.USAGE
         )
-    return CommandError(f"{text or repr(text)} names no slot: {error}", Exit.USAGE)
+    why = str(error).partition(": ")[0]  # the rest is the text once more
+    return CommandError(f"{text or repr(text)} names no slot: {why}", Exit.USAGE)
 
 
 def parse_local(text: str) -> Address:

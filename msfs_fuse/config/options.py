@@ -39,7 +39,7 @@ IGNORED_OPTIONS = _words(
 IGNORED_PREFIXES = ("x-", "X-", "comment=", "user=", "helper=", "uhelper=")
 
 REFUSED_OPTIONS = {
-    "ro": "a mailslot that cannot be written is none",
+    "ro": "mailslots are there to be written to: mount without it",
     "remount": "a live mount cannot be changed (unmount it first; limits can be changed in the "
     "configuration, and SIGHUP has it read again)",
 }

@@ -88,7 +88,7 @@ class Address:
         if not self.path or any(
             not part or part in (".", "..") or set(part) & set("/\\\0") for part in self.path
         ):
-            raise ValueError(f"not the name of a mailslot: {'/'.join(self.path)!r}")
+            raise ValueError(f"not NAME or DIR/NAME: {'/'.join(self.path)!r}")
         # No local slot is called so, and as a path `@x/y` would mean another host.
         if self.host is None and is_reserved(self.path[0]):
             raise ValueError(f"a reserved name: {'/'.join(self.path)!r}")

@@ -116,10 +116,15 @@ def test_what_names_no_slot(mount: Mount, target: str) -> None:
     assert result.returncode == Exit.USAGE
 
 
+def test_why_it_names_none_is_told_without_the_name_once_more(mount: Mount) -> None:
+    told = refusal(msfs(mount, "send", ".msfs", "x"))
+    assert told == "msfs: .msfs names no slot: a reserved name"
+
+
 @pytest.mark.parametrize("command", ["send", "listen", "info"])
 def test_a_path_is_no_name(mount: Mount, command: str) -> None:
     result = msfs(mount, command, mount / "dir/a")
-    told = f"{mount.path}/dir/a is a path: a slot is named without that of its mount, as a is"
+    told = f"{mount.path}/dir/a is a path: leave out that of the mount (NAME, or DIR/NAME)"
     assert told in refusal(result)
     assert result.returncode == Exit.USAGE
 
@@ -196,6 +201,13 @@ def test_help_without_dashes(words: list[str]) -> None:
         return subprocess.run([*MSFS, *words], capture_output=True, text=True, check=True).stdout
 
     assert printed(*words) == printed(*words[1:], "--help")
+
+
+@pytest.mark.parametrize("command", ["send", "net-send", "ask"])
+def test_a_text_without_quotes(mount: Mount, command: str) -> None:
+    result = msfs(mount, command, "a", "disk", "is", "full")
+    assert "unrecognized arguments: is full: a text of several words needs quotes" in result.stderr
+    assert result.returncode == Exit.USAGE
 
 
 def test_a_directory_takes_no_message(mount: Mount) -> None:

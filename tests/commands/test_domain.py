@@ -159,14 +159,18 @@ def test_help(tmp_path: Path, action: str) -> None:
         ("admit corp ada --request x", Exit.USAGE, "admit takes hosts, or --request FILE"),
         ("admit corp a/b", Exit.FAILED, "'a/b' is not a name of letters"),
         ("admit corp *", Exit.FAILED, "'*' is not a name of letters"),
-        ("admit none ada", Exit.FAILED, "No such file or directory"),
+        (
+            "admit none ada",
+            Exit.FAILED,
+            "none: there is no authority (msfs domain create makes it)",
+        ),
         ("admit corp --request none", Exit.FAILED, "none: No such file or directory"),
         ("admit corp --request corp/corp.key", Exit.FAILED, "not a request for a certificate"),
         ("admit --renew corp ada", Exit.FAILED, "ada was never admitted"),
         ("request a/b", Exit.FAILED, "'a/b' is not a name of letters"),
         ("revoke corp ada", Exit.FAILED, "corp has never admitted a host ada"),
         ("revoke corp", Exit.USAGE, "required: HOST"),
-        ("rekey none", Exit.FAILED, "No such file or directory"),
+        ("rekey none", Exit.FAILED, "none: there is no authority"),
     ],
 )
 def test_wrong_use_is_one_line(admin: Path, words: str, code: Exit, says: str) -> None:

@@ -92,6 +92,10 @@ class Authority:
             AuthorityError: it is not there, or damaged.
         """
         directory = os.path.abspath(directory)
+        if not os.path.lexists(os.path.join(directory, _KEY)):
+            raise AuthorityError(
+                f"{directory}: there is no authority (msfs domain create makes it)"
+            )
         try:
             private = load_pem_private_key(_read(directory, _KEY), password=None)
             certificate = x509.load_pem_x509_certificate(_read(directory, "authority.pem"))
