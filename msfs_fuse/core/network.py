@@ -5,6 +5,7 @@ from typing import Any, NamedTuple, Protocol
 
 from msfs_fuse.core.metrics import Metric, add_up
 from msfs_fuse.core.names import fold
+from msfs_fuse.core.shares import ROOT_UID
 from msfs_fuse.core.slot import Sender
 
 CONNECTED = "connected"
@@ -86,10 +87,16 @@ class Route(Protocol):
 class Router(Protocol):
     """One kind of network: names of hosts and domains to routes. Nothing but start() waits."""
 
-    def route(self, name: str) -> Route | None:
+    def route(self, name: str, uid: int = ROOT_UID) -> Route | None:
         """The way to a domain, `*`, or another host.
 
         None where there is none, and for the name of this host, unless a domain has that name.
+
+        Args:
+            uid: the user who wants it. He has a share of what can be looked for at a time.
+
+        Raises:
+            SlotError: ENOBUFS for a host that would have to be looked for beyond that.
         """
 
     def is_this_host(self, name: str) -> bool:
@@ -147,8 +154,8 @@ class Routers(Router):
     def __init__(self, *routers: Router) -> None:
         self._routers = routers
 
-    def route(self, name: str) -> Route | None:
-        routes = (router.route(name) for router in self._routers)
+    def route(self, name: str, uid: int = ROOT_UID) -> Route | None:
+        routes = (router.route(name, uid) for router in self._routers)
         return next((route for route in routes if route is not None), None)
 
     def is_this_host(self, name: str) -> bool:

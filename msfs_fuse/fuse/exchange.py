@@ -47,7 +47,7 @@ class Exchange:
             SlotError: EHOSTUNREACH for a host that nobody knows; ENAMETOOLONG.
         """
         assert address.host is not None
-        route = self._router.route(address.host)
+        route = self._router.route(address.host, ctx.uid)
         if route is None:
             name = address.host
             if fold(name) == fold(self._mail.host) or self._router.is_this_host(name):
@@ -57,13 +57,16 @@ class Exchange:
         sender = Sender(self._mail.host, ctx.uid, procfs.process_of(ctx.pid))
         return RemoteHandle(route, address.path, capacity, sender, Credentials.of(ctx))
 
-    def capacity(self, address: Address) -> int | None:
+    def capacity(self, address: Address, uid: int) -> int | None:
         """How many bytes a message to a name on another host may have; None if that is not known.
+
+        Args:
+            uid: who wants to know. A host that nobody knows yet is looked for.
 
         Raises:
             SlotError: no message could carry the name.
         """
-        route = self._router.route(address.host) if address.host is not None else None
+        route = self._router.route(address.host, uid) if address.host is not None else None
         return None if route is None else route.capacity(address.path)
 
     def send(self, handle: RemoteHandle, data: bytes) -> None:

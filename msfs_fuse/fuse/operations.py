@@ -445,7 +445,7 @@ class Operations(pyfuse3.Operations):
     def getxattr(self, inode: int, name: bytes, ctx: pyfuse3.RequestContext) -> bytes:
         node = self._inodes[inode]
         if isinstance(node, RemoteSlot) and name == slot_attributes.MAX_MESSAGE_SIZE.encode():
-            capacity = self.exchange.capacity(node.address)
+            capacity = self.exchange.capacity(node.address, ctx.uid)
             if capacity is not None:
                 return b"%d" % capacity
         slot = self._attribute_slot(inode, errno.ENODATA)

@@ -12,6 +12,7 @@ from msfs_fuse.core.errors import SlotError
 from msfs_fuse.core.metrics import Metric, counter, metrics_of
 from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, fold
 from msfs_fuse.core.network import Deliver, HasSlot, HeardHost, Link, Nursery, Route, Router
+from msfs_fuse.core.shares import ROOT_UID
 from msfs_fuse.core.slot import Proof, Sender
 from msfs_fuse.net.member import Member
 from msfs_fuse.net.private_file import SecretError
@@ -109,7 +110,7 @@ class DomainRouter(Router):
 
     # ---- what the file side asks ----
 
-    def route(self, name: str) -> Route | None:
+    def route(self, name: str, uid: int = ROOT_UID) -> Route | None:
         if name == PRIMARY:
             return _DomainRoute(self._members[0])
         member = self._by_name.get(fold(name))
@@ -126,7 +127,7 @@ class DomainRouter(Router):
             for mount in domain:
                 if not ways.isdisjoint(mount.ways):
                     return _HostRoute(member, mount.host)
-        if not member.says_hello and self._seek(member, host):
+        if not member.says_hello and self._seek(member, host, uid):
             return _HostRoute(member, host)
         return None
 
@@ -143,9 +144,9 @@ class DomainRouter(Router):
         return self._members[0], name
 
     @staticmethod
-    def _seek(member: Member, host: str) -> bool:
+    def _seek(member: Member, host: str, uid: int) -> bool:
         try:
-            return member.domain.seek(host, trio.current_time())
+            return member.domain.seek(host, trio.current_time(), uid)
         except TooMany:
             raise SlotError(errno.ENOBUFS) from None
 

@@ -40,7 +40,7 @@ class OneNetwork(Router):
         self.routes = {name: OneRoute() for name in hosts}
         self.told: list[Any] = []
 
-    def route(self, name: str) -> Route | None:
+    def route(self, name: str, uid: int = 0) -> Route | None:
         return self.routes.get(name)
 
     def names(self) -> Sequence[str]:

@@ -88,7 +88,7 @@ class OtherHosts(Routers):
         self.routes = routes
         self.numbers: list[Metric] = []
 
-    def route(self, name: str) -> Route | None:
+    def route(self, name: str, uid: int = 0) -> Route | None:
         return self.routes.get(name)
 
     def names(self) -> list[str]:

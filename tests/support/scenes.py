@@ -183,7 +183,7 @@ def a_message_that_waits_for_its_receiver() -> None:
     stage = Stage()
     stage.forget(stage.bob, "ann")
     stage.stop = lambda packet: ANN in (packet.source, packet.destination)
-    stage.bob.domain.seek("ann", stage.wire.now)
+    stage.bob.domain.seek("ann", stage.wire.now, 1000)
     data = stage.write("bob", "ann")
     stage.wire.run(0.1)
     stage.start("ann")

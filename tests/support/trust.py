@@ -51,8 +51,8 @@ class Corp:
         return identity.Identity(self.name, private, certificate, self.anchor, self.keys, revoked)
 
 
-def message(data: bytes, path: tuple[str, ...] = ("slot",)) -> Message:
-    return Message(0, 1000, 42, path, data)
+def message(data: bytes, path: tuple[str, ...] = ("slot",), uid: int = 1000) -> Message:
+    return Message(0, uid, 42, path, data)
 
 
 def endpoint(number: int) -> bytes:

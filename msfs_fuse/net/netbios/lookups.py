@@ -21,8 +21,9 @@ FOUND_AGE = 60.0
 MISSING_AGE = 10.0
 
 KNOWN = 256
-ASKED = 32
-HELD = 256
+# One user may have as much of these two as is left for all others: alone he has half of it.
+ASKED = 64
+HELD = 512
 HELD_EACH = 16
 
 Item = TypeVar("Item")
@@ -43,6 +44,7 @@ class Found(NamedTuple):
 class _Question(Generic[Item]):
     id: int
     due: float
+    uid: int
     tries: int = 0
     held: list[Item] = field(default_factory=list)
 
@@ -71,22 +73,31 @@ class Lookups(Generic[Item]):
             (name, found) for name, (found, until) in self._known.items() if found and until > now
         ]
 
-    def ask(self, name: Name, now: float) -> bool:
-        """Look for a name. False if too many are looked for."""
+    def ask(self, name: Name, now: float, uid: int) -> bool:
+        """Look for a name. False if too many are looked for.
+
+        Args:
+            uid: the user who wants it; what is held for the name counts for him, too.
+        """
         if name not in self._asked:
-            if len(self._asked) >= ASKED:
+            if len(self._of(uid)) >= ASKED - len(self._asked):
                 return False
-            self._asked[name] = _Question(random.randrange(0x10000), now)
+            self._asked[name] = _Question(random.randrange(0x10000), now, uid)
         return True
 
     def hold(self, name: Name, item: Item) -> bool:
         """Keep what is for a name that is looked for. False if too much is kept."""
         question = self._asked.get(name)
-        if question is None or len(question.held) >= HELD_EACH or self._held >= HELD:
+        if question is None or len(question.held) >= HELD_EACH:
+            return False
+        if sum(len(each.held) for each in self._of(question.uid)) >= HELD - self._held:
             return False
         question.held.append(item)
         self._held += 1
         return True
+
+    def _of(self, uid: int) -> list[_Question[Item]]:
+        return [each for each in self._asked.values() if each.uid == uid]
 
     def next(self) -> float | None:
         """When due() has something to do."""

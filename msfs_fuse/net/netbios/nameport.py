@@ -72,9 +72,9 @@ class NameService:
         self._answers = _Allowance(_ANSWER_RATE, _ANSWER_BURST)
         self._news = trio.Event()
 
-    def ask(self, name: Name) -> bool:
-        """Look for a name. False if too many are looked for."""
-        asks = self.lookups.ask(name, trio.current_time())
+    def ask(self, name: Name, uid: int) -> bool:
+        """Look for a name that a user wants. False if too many are looked for."""
+        asks = self.lookups.ask(name, trio.current_time(), uid)
         self._news.set()
         return asks
 

@@ -26,6 +26,7 @@ from msfs_fuse.core.network import (
     Route,
     Router,
 )
+from msfs_fuse.core.shares import ROOT_UID
 from msfs_fuse.core.slot import Proof, Sender
 from msfs_fuse.net.complaints import Complaints
 from msfs_fuse.net.netbios import datagram, mailslot, names
@@ -116,7 +117,7 @@ class NetbiosRouter(Router):
 
     # ---- what the file side asks ----
 
-    def route(self, name: str) -> Route | None:
+    def route(self, name: str, uid: int = ROOT_UID) -> Route | None:
         is_explicit = fold(name).endswith(_DOMAIN)
         text = name[: -len(_DOMAIN)] if is_explicit else name
         if fold(name) == fold(self._host):
@@ -136,7 +137,7 @@ class NetbiosRouter(Router):
         if self.is_ours(wanted):
             return OwnRoute(self, wanted)
         asks = self._settings.lookup and (is_explicit or not self._beside_domains)
-        return HostRoute(self, wanted) if self._may_reach(wanted, asks) else None
+        return HostRoute(self, wanted) if self._may_reach(wanted, asks, uid) else None
 
     def _place_of(self, name: Name, address: str) -> Place | None:
         """Where one is whom we have had a message from."""
@@ -146,14 +147,14 @@ class NetbiosRouter(Router):
             return None
         return Place(IPv4Address(address), heard[0]) if heard else None
 
-    def _may_reach(self, name: Name, asks: bool) -> bool:
+    def _may_reach(self, name: Name, asks: bool, uid: int) -> bool:
         now = trio.current_time()
         lookups = self._service.lookups
         if name in self._hosts:
             return bool(self._places(name))
         if not asks or lookups.is_missing(name, now):
             return False
-        return lookups.find(name, now) is not None or self._service.ask(name)
+        return lookups.find(name, now) is not None or self._service.ask(name, uid)
 
     def names(self) -> Sequence[str]:
         found = {name: str(name) for name, _ in self._service.lookups.found(trio.current_time())}
@@ -217,7 +218,7 @@ class NetbiosRouter(Router):
         places = [Place(each.broadcast, datagram.PORT, each.number) for each in self._interfaces]
         self.send(Kind.GROUP, name, smb, places)
 
-    def send_to(self, name: Name, smb: bytes) -> None:
+    def send_to(self, name: Name, smb: bytes, uid: int) -> None:
         """Send to whoever has that name, now or when it is found.
 
         Raises:
@@ -233,7 +234,7 @@ class NetbiosRouter(Router):
             self._send_found(name, found, smb)
         elif service.lookups.is_missing(name, now):
             raise SlotError(errno.EHOSTUNREACH)
-        elif not service.ask(name) or not service.lookups.hold(name, smb):
+        elif not service.ask(name, uid) or not service.lookups.hold(name, smb):
             raise SlotError(errno.ENOBUFS)
 
     def _send_found(self, name: Name, found: Found, smb: bytes) -> None:

@@ -25,7 +25,7 @@ class Sending(Protocol):
     def broadcast(self, name: Name, smb: bytes) -> None:
         """Send to all hosts on our interfaces."""
 
-    def send_to(self, name: Name, smb: bytes) -> None:
+    def send_to(self, name: Name, smb: bytes, uid: int) -> None:
         """Send to whoever has that name, now or when it is found."""
 
     def send(self, kind: Kind, name: Name, smb: bytes, places: Sequence[Place]) -> None:
@@ -45,31 +45,32 @@ class _Smb(Route):
         return self.router.capacity(path)
 
     def send(self, path: tuple[str, ...], data: bytes, sender: Sender, now: int) -> None:
-        self.send_smb(mailslot.encode(Write(path, data)))
+        self.send_smb(mailslot.encode(Write(path, data)), sender)
 
-    def send_smb(self, smb: bytes) -> None:
+    def send_smb(self, smb: bytes, sender: Sender) -> None:
         raise NotImplementedError
 
 
 class OwnRoute(_Smb):
     """To this host by a name of its own; the file side does that."""
 
-    def send_smb(self, smb: bytes) -> None:
+    def send_smb(self, smb: bytes, sender: Sender) -> None:
         return
 
 
 class GroupRoute(_Smb):
     """To all who have a name."""
 
-    def send_smb(self, smb: bytes) -> None:
+    def send_smb(self, smb: bytes, sender: Sender) -> None:
         self.router.broadcast(self.name, smb)
 
 
 class HostRoute(_Smb):
     """To the one who has a name."""
 
-    def send_smb(self, smb: bytes) -> None:
-        self.router.send_to(self.name, smb)
+    def send_smb(self, smb: bytes, sender: Sender) -> None:
+        assert sender.uid is not None  # it is a process of this host
+        self.router.send_to(self.name, smb, sender.uid)
 
 
 @dataclass(frozen=True)
@@ -82,5 +83,5 @@ class ReplyRoute(_Smb):
     def includes_this_host(self) -> bool:
         return False
 
-    def send_smb(self, smb: bytes) -> None:
+    def send_smb(self, smb: bytes, sender: Sender) -> None:
         self.router.send(Kind.UNIQUE, self.name, smb, [self.place])

@@ -6,6 +6,7 @@ A state machine without clock or socket. Times are monotonic, in seconds, and pa
 import os
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
 
 from msfs_fuse.core.names import fold
 from msfs_fuse.net.trust import limits
@@ -30,6 +31,11 @@ class Unknown(Exception):
 
 class TooMany(Exception):
     """So much waits already for hosts that have not answered yet."""
+
+
+class _Search(NamedTuple):
+    until: float
+    uid: int
 
 
 class Domain:
@@ -79,13 +85,15 @@ class Domain:
         self._hearing = Hearing(here, self._handshake, keep, self.restart, now)
         self._upkeep = Upkeep(here, self._handshake, self._says_hello, self._expire, now)
         self._queued = Holds[tuple[str, Message]](limits.QUEUED, limits.QUEUED_PER_HOST)
-        self._sought: dict[str, float] = {}  # hosts that we have asked for; until when
+        self._sought: dict[str, _Search] = {}  # hosts that we have asked for
 
     def restart(self, now: float) -> None:
         """Be another mount from now on: this one may not be the only one of its kind.
 
         After a suspend or a snapshot nobody knows what was sealed and heard meanwhile.
         """
+        self.counts["queued_lost"] += len(self._queued)
+        self._hearing.close()
         self._begin(now)
         self._outlet.wake()
 
@@ -184,7 +192,8 @@ class Domain:
 
     def is_sought(self, host: str, now: float) -> bool:
         """Whether that host is asked for, and has time to answer."""
-        return self._sought.get(fold(host), now) > now
+        search = self._sought.get(fold(host))
+        return search is not None and now < search.until
 
     # ---- sending ----
 
@@ -209,11 +218,14 @@ class Domain:
                 sealed.append((ways, self.here.own.seal_pair(pair, _pack_message(message), now)))
                 self._look_after(mount, way, now)
         if not sealed:
-            if not mounts and self._sought.get(fold(host), now) <= now:
+            if not mounts and not self.is_sought(host, now):
                 raise Unknown(host)
             for mount in mounts:  # all ways to it have failed
                 self._handshake.look_for(mount, now)
-            if not self._queued.add(fold(host), (host, message), now + limits.KEEP):
+            own = self._queued.count(lambda each: each[1].uid == message.uid)
+            if own >= limits.QUEUED - len(self._queued) or not self._queued.add(
+                fold(host), (host, message), now + limits.KEEP
+            ):
                 raise TooMany(host)
         return sealed
 
@@ -231,25 +243,30 @@ class Domain:
         ways = (mount.best_way(is_up) for mount in self.here.table if not mount.hears_us)
         return [way for way in ways if way is not None]
 
-    def seek(self, host: str, now: float) -> bool:
+    def seek(self, host: str, now: float, uid: int) -> bool:
         """Ask for a host that is not known. False if it did not answer of late.
 
+        Args:
+            uid: the user who wants it.
+
         Raises:
-            TooMany: so many are asked for already.
+            TooMany: so many are asked for already, of which he has his share.
         """
         name = fold(host)
-        until = self._sought.get(name)
-        if until is not None:
-            return now < until
-        if len(self._sought) >= limits.SOUGHT:
+        if name in self._sought:
+            return self.is_sought(name, now)
+        own = sum(each.uid == uid for each in self._sought.values())
+        if own >= limits.SOUGHT - len(self._sought):
             raise TooMany(host)
-        self._sought[name] = now + limits.KEEP
-        self.here.timers.at(now + limits.KEEP + limits.NOT_FOUND, lambda _: self._give_up(name))
+        search = self._sought[name] = _Search(now + limits.KEEP, uid)
+        until = now + limits.KEEP + limits.NOT_FOUND
+        self.here.timers.at(until, lambda _: self._give_up(name, search))
         self._handshake.ask(GROUP_WAY, now, to_host=name)
         return True
 
-    def _give_up(self, name: str) -> None:
-        self._sought.pop(name, None)
+    def _give_up(self, name: str, search: _Search) -> None:
+        if self._sought.get(name) is search:
+            del self._sought[name]
 
     def _pair_to(self, mount: Mount) -> Pair | None:
         ours = max(self.here.own.sends_as, mount.knows)

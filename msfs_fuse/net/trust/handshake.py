@@ -51,7 +51,14 @@ class Handshake:
         self._here = here
         self._proven = proven
         self.questions = Questions(
-            here.own, here.timers, here.random, here.send, self._tell_hears, self._unanswered, now
+            here.own,
+            here.timers,
+            here.random,
+            here.send,
+            self._tell_hears,
+            self._unanswered,
+            now,
+            here.drops,
         )
         here.on_forgot = self._void
         self._pending: OrderedDict[bytes, _Pending] = OrderedDict()

@@ -62,7 +62,7 @@ class Hearing:
         self._in_turn: set[bytes] = set()  # datagrams whose signatures wait to be verified
         self._unknown_limit = Limiter(limits.UNKNOWN_PER_SOURCE, limits.UNKNOWN, now)
         self._group_limit = Limiter(limits.GROUP_ELSEWHERE, limits.GROUP, now)
-        self._way_limit = Bucket(limits.GROUP, now)
+        self._host_limit = Limiter(limits.GROUP_OF_HOST, limits.GROUP, now)
         self._clone_limit = Bucket(1.0, now)
 
     def receive(self, datagram: bytes, way: Way, now: float, by_group: bool) -> bool:
@@ -85,6 +85,11 @@ class Hearing:
     def expire(self, now: float) -> None:
         """Drop what has waited for too long."""
         self._here.drops[Reason.UNPROVEN_EXPIRED] += len(self._held.expire(now))
+
+    def close(self) -> None:
+        """Drop all that waits: this start of the mount is over."""
+        lost = len(self._held) + len(self._in_turn)
+        self._here.drops[Reason.UNPROVEN_EXPIRED] += lost
 
     def _receive(self, datagram: bytes, way: Way, now: float, by_group: bool) -> None:
         check_size(datagram)
@@ -275,9 +280,7 @@ class Hearing:
     def _limit_group(self, mount: Mount, way: Way, now: float) -> None:
         # A broker pins the sender, also while a slow one keeps its answers back.
         if way in mount.ways or way.host:
-            if mount.rate is None:
-                mount.rate = Bucket(limits.GROUP_ON_WAY, now)
-            passes = mount.rate.take(now) and self._way_limit.take(now)
+            passes = self._host_limit.take(mount.name, now)  # however many mounts it has
         else:
             passes = self._group_limit.take(way, now)
         if not passes:
@@ -336,6 +339,7 @@ class Hearing:
             return
         if mount is not None and mount.gone:
             self._fresh(mount, header, body)
+            self._here.identity.check_standing(mount.certificate, self._here.wall())
             self._here.table.restore(mount, now)
             self._here.outlet.appeared(mount.host)
             self._heard(mount, way, now, by_group)

@@ -37,6 +37,10 @@ class Holds(Generic[Item]):
         """Whether one that is wanted is kept."""
         return any(wanted(item) for _, _, item in self._items)
 
+    def count(self, wanted: Callable[[Item], bool]) -> int:
+        """How many of those that are kept are wanted."""
+        return sum(wanted(item) for _, _, item in self._items)
+
     def take(self, wanted: Callable[[Item], bool]) -> list[Item]:
         """Those that are wanted, in their order. They are not kept any more."""
         return self._split(lambda _, item: wanted(item))

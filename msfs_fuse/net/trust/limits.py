@@ -9,13 +9,15 @@ MOUNTS_PER_HOST = 8
 WAYS_PER_MOUNT = 4
 
 HELD, HELD_PER_SOURCE = 256, 16
-QUEUED, QUEUED_PER_HOST = 256, 16
+# One user may have as much of what follows as is left for all others: alone he has half of it.
+QUEUED, QUEUED_PER_HOST = 512, 16
 KEEP = 2.0
 # The same where nobody says HELLO, and a message to all is the first that is heard of a host.
 KEEP_ASKED = 30.0
 
-# Hosts that are asked for at a time, and for how long one that did not answer is not asked again.
-SOUGHT = 64
+# Hosts that are asked for at a time, of which the same is true, and for how long one that did not
+# answer is not asked again.
+SOUGHT = 128
 NOT_FOUND = 10.0
 
 # Work that waits for its turn, and nonces that are out.
@@ -60,7 +62,7 @@ PROBES_PER_SOURCE, PROBES = 40, 500
 UNKNOWN_PER_SOURCE, UNKNOWN = 20, 100
 # Who joins by a broker is told of all hosts at once: so many cards may come after a pause.
 CARDS_AT_ONCE = 500
-GROUP_ON_WAY, GROUP_ELSEWHERE, GROUP = 500, 50, 2000
+GROUP_OF_HOST, GROUP_ELSEWHERE, GROUP = 500, 50, 2000
 
 _SOURCES = 4096
 

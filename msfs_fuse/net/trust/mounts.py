@@ -13,7 +13,6 @@ from msfs_fuse.net.trust import limits
 from msfs_fuse.net.trust.bodies import CODE_SIZE, NOT_SEEN, Card
 from msfs_fuse.net.trust.identity import Certificate
 from msfs_fuse.net.trust.keys import DomainKey, hkdf
-from msfs_fuse.net.trust.limits import Bucket
 from msfs_fuse.net.trust.window import Window
 from msfs_fuse.net.trust.wire import ID_SIZE, Reason, Refused
 
@@ -138,7 +137,6 @@ class Mount:
     told_hears: bool = False
     knows: int = -1
     group: dict[DomainKey, ChaCha20Poly1305] = field(default_factory=dict)
-    rate: Bucket | None = None
 
     @property
     def host(self) -> str:

@@ -49,6 +49,11 @@ class Question:
     def subject(self) -> _Subject:
         return self.way, self.to_mount, self.to_host
 
+    @property
+    def limited_as(self) -> _Subject | Way:
+        """What PROBEs are limited by: where they go to. Searches are limited by their users."""
+        return self.subject if self.to_mount == ANY_MOUNT and self.to_host else self.way
+
 
 class Asked(NamedTuple):
     """One PROBE that was sent.
@@ -76,6 +81,7 @@ class Questions:
         send: takes a way, a datagram, and the host that is meant.
         hears: whether multicast of that mount reaches us.
         unanswered: is told of a question that nobody has answered in time.
+        drops: counts what is not sent.
     """
 
     def __init__(
@@ -87,6 +93,7 @@ class Questions:
         hears: Callable[[bytes, float], bool],
         unanswered: Callable[[Question, float], None],
         now: float,
+        drops: Counter[str],
     ) -> None:
         self.own = own
         self._timers = timers
@@ -97,13 +104,13 @@ class Questions:
         self._open: dict[_Subject, Question] = {}
         self._claims = 0
         self._newcomers: deque[Question] = deque()  # that wait for others to be answered
-        self._of_hosts: Counter[str] = Counter()  # newcomers that wait or are under way
+        self._of_hosts: dict[str, list[Question]] = {}  # newcomers that wait or are under way
         self._under_way = 0  # newcomers
         self._window = limits.NEWCOMERS_FIRST
         self._nonces: OrderedDict[bytes, Asked] = OrderedDict()
         self._pauses: OrderedDict[_Subject, _Pause] = OrderedDict()
         self._limiter = Limiter(limits.PROBES_PER_SOURCE, limits.PROBES, now)
-        self.limited = 0
+        self._drops = drops
 
     def __len__(self) -> int:
         return len(self._open)
@@ -134,12 +141,13 @@ class Questions:
         delay: float = 0.0,
         max_pause: float = limits.MAX_BACK_OFF,
     ) -> bool:
-        """Ask there, unless that is under way. False in a pause after it was done in vain, and for
-        newcomers of which there are too many.
+        """Ask there, unless that is under way. False in a pause after it was done in vain.
 
         Args:
             newcomer: a host that can wait until others have answered. So many of its mounts are
-                asked at a time: who presents ever new ones keeps no others from their turn.
+                asked at a time: who presents ever new ones keeps no others from their turn. One
+                more takes the place of the oldest, and is asked at once: the others may be former
+                starts of the host, which somebody repeats to keep this one out.
             max_pause: how long that pause may have been, in seconds.
 
         Raises:
@@ -150,15 +158,17 @@ class Questions:
             return True
         if self.is_paused(way, to_mount, now, max_pause):
             return False
-        if newcomer and self._of_hosts[newcomer] >= limits.NEWCOMERS_PER_HOST:
-            return False
         if is_claim:
             if self._claims >= limits.CLAIMS:
                 raise Refused(Reason.LIMITED_CLAIMS)
             self._claims += 1
-        self._open[question.subject] = question
         if newcomer:
-            self._of_hosts[newcomer] += 1
+            of_host = self._of_hosts.setdefault(newcomer, [])
+            of_host.append(question)
+            if len(of_host) > limits.NEWCOMERS_PER_HOST:
+                self._close(of_host[0])
+                delay = 0.0
+        self._open[question.subject] = question
         if newcomer and self._under_way >= self._window:
             self._newcomers.append(question)
         else:
@@ -186,8 +196,8 @@ class Questions:
         is_done = question.answered or question.answers
         if is_done or self._open.get(question.subject) is not question:
             return
-        if not self._limiter.take(question.way, now, self._share()):
-            self.limited += 1
+        if not self._limiter.take(question.limited_as, now, self._share()):
+            self._drops[Reason.LIMITED_PROBES] += 1
             return
         nonce = self._random(NONCE_SIZE)
         card = self.own.card
@@ -238,8 +248,9 @@ class Questions:
         self._claims -= question.is_claim
         if question.newcomer:
             self._under_way -= question.is_under_way
-            self._of_hosts[question.newcomer] -= 1
-            if not self._of_hosts[question.newcomer]:
+            of_host = self._of_hosts[question.newcomer]
+            of_host.remove(question)
+            if not of_host:
                 del self._of_hosts[question.newcomer]
         if question.answered and question.newcomer:
             self._window = min(self._window + 1, limits.NEWCOMERS_MOST)
@@ -265,8 +276,11 @@ class Questions:
         """The answer was a good one."""
         asked.question.answered = True
         self._pauses.pop(asked.question.subject, None)
-        if asked.question.way != GROUP_WAY and asked.question.subject in self._open:
-            self._close(asked.question)
+        # Perhaps the same was asked once more meanwhile.
+        question = self._open.get(asked.question.subject)
+        if question is not None and question.way != GROUP_WAY:
+            question.answered = True
+            self._close(question)
 
     def settle(self, way: Way, to_mount: bytes) -> None:
         """That mount has shown by itself to be there: there is no need to ask."""

@@ -143,9 +143,14 @@ class Table:
 
     def _renew(self, mount: Mount, card: Card) -> None:
         """It has another X25519 key. The one before stays: it uses it for a while."""
-        self.drop_pairs_before(mount, mount.card.n)
+        former = mount.card, mount.card_hash
         mount.card, mount.card_hash = card, card.hash
-        self._derive_all(mount)
+        try:
+            self._derive_all(mount)
+        except Refused:  # it is no key: the former one stays good
+            mount.card, mount.card_hash = former
+            raise
+        self.drop_pairs_before(mount, former[0].n)
 
     def drop_pairs_before(self, mount: Mount, n: int) -> None:
         """The time of its X25519 keys before that one is over."""

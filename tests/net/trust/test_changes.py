@@ -627,7 +627,7 @@ def test_what_was_recorded_cannot_be_read_after_55_minutes(
     ann = wire.node(corp.admit("ann"), 1, says_hello=says_hello)
     bob = wire.node(corp.admit("bob"), 2, says_hello=says_hello)
     if not says_hello:
-        ann.domain.seek("bob", wire.now)
+        ann.domain.seek("bob", wire.now, 1000)
     wire.run(5)
     wire.log.clear()
     ann.write("bob", b"secret")
