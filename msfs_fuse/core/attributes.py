@@ -112,13 +112,14 @@ def set_attribute(slot: Slot, name: str, value: str, uid: int, limits: Limits) -
     """Set an attribute on behalf of the user `uid`.
 
     Raises:
-        SlotError: ENOTSUP for a name that is not ours; EPERM for one that is read-only and for
-            another user's slot; EINVAL for a value that makes no sense.
+        SlotError: ENOTSUP for a name that is not ours; EPERM for one that is read-only, for
+            another user's slot, and for one that no server has had yet: whoever writes first
+            does not rule how the server will read; EINVAL for a value that makes no sense.
     """
     attribute = ATTRIBUTES.get(name)
     if attribute is None:
         raise SlotError(errno.ENOTSUP)
-    if attribute.set is None or uid not in (slot.uid, 0):
+    if attribute.set is None or not slot.claimed or uid not in (slot.uid, 0):
         raise SlotError(errno.EPERM)
     try:
         attribute.set(slot, value, limits)

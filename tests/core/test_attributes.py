@@ -15,7 +15,19 @@ from msfs_fuse.core.attributes import (
 from msfs_fuse.core.limits import Limits
 from msfs_fuse.core.mailslots import Mailslots
 from msfs_fuse.core.slot import Caller, Handle, Proof, Sender
-from tests.support.core import ALICE, BOB, ROOT, WRITES, ask, create, read, refused, reopen, write
+from tests.support.core import (
+    ALICE,
+    BOB,
+    READS,
+    ROOT,
+    WRITES,
+    ask,
+    create,
+    read,
+    refused,
+    reopen,
+    write,
+)
 
 LIMITS = Limits(max_message_size=1000)
 
@@ -203,6 +215,17 @@ def test_only_the_owner_and_root_set(mail: Mailslots, server: Handle, name: str)
     put(server, name, value, BOB)
     with refused(errno.EPERM):
         put(server, name, value, ALICE)
+
+
+@pytest.mark.parametrize("name", SETTABLE)
+def test_none_is_set_before_there_was_a_server(mail: Mailslots, name: str) -> None:
+    client = create(mail, access=WRITES, by=ALICE)
+    value = get(client, name).replace("forever", "5")
+    for caller in (ALICE, ROOT):
+        with refused(errno.EPERM):
+            put(client, name, value, caller)
+    server = mail.open(client.slot, READS, BOB, now=1)
+    put(server, name, value, BOB)
 
 
 @pytest.mark.parametrize("name", ["user.mailslot.colour", "user.mailslot.", "user.x", "network"])

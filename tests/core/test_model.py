@@ -191,7 +191,8 @@ class Traffic(Comparison):
         slot, model = handle.slot
 
         def set_in_model() -> None:
-            reference.refuse(errno.EPERM, when=caller.uid not in (model.uid, ROOT.uid))
+            may_set = model.claimed and caller.uid in (model.uid, ROOT.uid)
+            reference.refuse(errno.EPERM, when=not may_set)
             setattr(model, *SETTINGS[setting])
 
         self.compare(

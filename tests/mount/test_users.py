@@ -124,6 +124,25 @@ def test_anybody_may_become_the_first_server(mount: Mount) -> None:
         assert attempt(ALICE, READER, mount / "slot") == "EACCES"
 
 
+def test_a_first_client_does_not_set_what_the_server_will_read(mount: Mount) -> None:
+    """Else whoever writes first to a known name decides how long its server may wait."""
+    setting = "os.setxattr(sys.argv[1], 'user.mailslot.' + sys.argv[2], sys.argv[3].encode())"
+    values = {
+        "max_message_size": "1",
+        "read_timeout": "0",
+        "short_read": "error",
+        "network": "off",
+    }
+    with holding(BOB, mount / "slot", FIRST_CLIENT):
+        for name, value in values.items():
+            assert attempt(BOB, setting, mount / "slot", name, value) == "EPERM"
+        with holding(ALICE, mount / "slot", SERVER):
+            assert mount.attribute("slot", "max_message_size") == "65536"
+            for name, value in values.items():
+                assert attempt(BOB, setting, mount / "slot", name, value) == "EPERM"
+                assert attempt(ALICE, setting, mount / "slot", name, value) == "None"
+
+
 def test_a_shell_writes_to_anothers_slot(mount: Mount) -> None:
     """`echo >` sends O_CREAT, and O_TRUNC.
 
