@@ -13,12 +13,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from msfs_fuse.hostinfo import mount_problem
 from msfs_fuse.mounts import our_mounts
 from tests.support.boot import CHECKOUT, Machine
 
-START_TIMEOUT = 15.0
+# Enough where others have the cores, in seconds.
+START_TIMEOUT = 30.0
+END_TIMEOUT = 15.0
 
 _CLONE_NEWNS = 0x20000  # <linux/sched.h>
 
@@ -32,6 +35,9 @@ def pytest_configure() -> None:
     # tests start would inherit that.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    # How long an example takes says nothing where others have the cores.
+    settings.register_profile("msfs", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("msfs")
     if os.geteuid() != 0 or mount_problem() is not None:
         return
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS) != 0:
@@ -198,10 +204,10 @@ def _mounted(
         if daemon.poll() is None:
             daemon.send_signal(signal.SIGTERM)
         try:
-            daemon.wait(5)
+            daemon.wait(END_TIMEOUT)
         except subprocess.TimeoutExpired:
             daemon.kill()
-            daemon.wait(5)
+            daemon.wait(END_TIMEOUT)
             raise
         finally:
             force_unmount(path)

@@ -116,7 +116,7 @@ async def test_who_is_killed_vanishes_at_once(
             serving(Host("ada", mqtt("ada", broker.url))) as ada,
             another_process("bob", broker.url) as bob,
         ):
-            await eventually(lambda: ada.router.route("bob"), 10)
+            await eventually(lambda: ada.router.route("bob"))
             os.kill(bob.pid, signal.SIGKILL)
             await eventually(lambda: ada.router.route("bob") is None)
     assert "host bob of domain corp is lost" in caplog.text
@@ -249,7 +249,7 @@ async def test_a_socket_that_is_not_there(tmp_path: Path) -> None:
 async def test_a_name_that_nobody_knows() -> None:
     ada = Host("ada", mqtt("ada", "mqtt://broker.invalid"))
     async with serving(ada, up=False):
-        await eventually(lambda: ada.state.startswith("away: its name is not known: "), 20)
+        await eventually(lambda: ada.state.startswith("away: its name is not known: "))
 
 
 async def test_somebody_who_never_answers() -> None:

@@ -1,6 +1,6 @@
 """What a broker's trouble costs: messages of the outage, and nothing else.
 
-`pytest -m slow` has an outage of a minute as well; -s shows the figures.
+`pytest -m slow` has an outage of half a minute as well; -s shows the figures.
 """
 
 import signal
@@ -16,7 +16,6 @@ from tests.support.broker import Server, mosquitto
 from tests.support.mqtt import Carry, Host, eventually, in_contact, mqtt, relay, serving
 
 PACE = 0.02  # seconds between messages
-LATE = 1.0  # seconds
 
 
 class Stream:
@@ -53,62 +52,62 @@ class Stream:
         """When those were sent that have not come."""
         return [at for data, at in self.sent_at.items() if data not in self._receiver.arrived_at]
 
-    def late(self) -> list[float]:
-        """By how much those were late that were."""
-        delays = [at - self.sent_at[data] for data, at in self._receiver.arrived_at.items()]
-        return [delay for delay in delays if delay > LATE]
+    def came_of(self, began: float, ended: float) -> list[bytes]:
+        """Those that were sent then, and have come."""
+        return [data for data in self._receiver.arrived_at if began <= self.sent_at[data] < ended]
+
+    async def caught_up(self) -> None:
+        """Wait for a moment at which all that was sent has come; nothing is sent before it ends."""
+        await eventually(
+            lambda: self.sent_at and list(self.sent_at)[-1] in self._receiver.arrived_at
+        )
 
     def twice(self) -> int:
         return len(self._receiver.delivered) - len(set(self._receiver.delivered))
 
 
-async def outage(broker: Server, seconds: float) -> tuple[Stream, float, float]:
-    """Kill the broker for so long: the messages, when it was killed, when they came again."""
-    # Each has been connected for long enough to be believed.
+async def check_outage(broker: Server, seconds: float, patience: float) -> None:
+    """Kill the broker for so long. What is sent meanwhile is lost, and nothing else."""
     ada, bob = (Host(name, mqtt(name, broker.url)) for name in ("ada", "bob"))
     async with serving(ada), serving(bob), trio.open_nursery() as nursery:
         await in_contact(ada, bob)
         stream = Stream(ada, bob)
         nursery.start_soon(stream.run)
         await trio.sleep(0.5)
-        broker.kill()
+        await stream.caught_up()
         killed = time.monotonic()
+        broker.kill()
         await trio.sleep(seconds)
         assert ada.state == "away: connection refused"
         broker.start()
         started = time.monotonic()
         count = len(bob.delivered)
-        await eventually(lambda: len(bob.delivered) > count, 40)
+        await eventually(lambda: len(bob.delivered) > count, patience)
         back = time.monotonic()
         await trio.sleep(0.5)
         await stream.end()
     print(
         f"\noutage of {seconds:g} s: {len(stream.sent_at)} sent, {len(stream.lost())} lost, "
-        f"{len(stream.late())} late, {stream.twice()} twice, back after {back - started:.2f} s, "
+        f"{stream.twice()} twice, back after {back - started:.2f} s, "
         f"longest write {stream.longest_write * 1000:.1f} ms"
     )
-    return stream, killed, back
-
-
-async def check_outage(broker: Server, seconds: float, patience: float) -> None:
-    stream, killed, back = await outage(broker, seconds)
-    assert back - killed < seconds + patience
-    assert all(killed - 0.1 <= at <= back for at in stream.lost())
-    assert stream.late() == []
+    assert all(killed <= at <= back for at in stream.lost())
+    assert stream.came_of(killed, started) == []
     assert stream.twice() == 0
     assert stream.lost(), "nothing was lost: the test tests nothing"
 
 
 async def test_a_broker_that_is_killed_for_a_moment(tmp_path: Path) -> None:
     with mosquitto(tmp_path / "broker") as broker:
-        await check_outage(broker, 3, patience=5)
+        await check_outage(broker, 3, patience=20)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(150)
-async def test_a_broker_that_is_away_for_a_minute(tmp_path: Path) -> None:
+async def test_a_broker_that_is_away_for_half_a_minute(tmp_path: Path) -> None:
+    """Long enough for attempts to become rarer."""
     with mosquitto(tmp_path / "broker") as broker:
-        await check_outage(broker, 60, patience=15)
+        await check_outage(broker, 30, patience=30)
 
 
 async def test_a_broker_that_hangs(tmp_path: Path) -> None:
@@ -126,32 +125,27 @@ async def test_a_broker_that_hangs(tmp_path: Path) -> None:
             await trio.sleep(0.3)
             broker.signal(signal.SIGSTOP)
             hung = time.monotonic()
-            await eventually(lambda: ada.state.startswith("away"), 2 * keepalive)
-            found = time.monotonic() - hung
+            await eventually(lambda: ada.state.startswith("away"))
+            found = time.monotonic()
             assert ada.state == f"away: no answer for {keepalive:g} s"
             await trio.sleep(1)
             broker.signal(signal.SIGCONT)
             woken = time.monotonic()
-            await eventually(lambda: ada.state == bob.state == "connected", 10)
+            await eventually(lambda: ada.state == bob.state == "connected")
             count = len(bob.delivered)
             await eventually(lambda: len(bob.delivered) > count)
             back = time.monotonic() - woken
             await trio.sleep(0.5)
             await stream.end()
-    late = stream.late()
     print(
-        f"\nhung: found after {found:.2f} s, back after {back:.2f} s, {len(stream.lost())} lost, "
-        f"{len(late)} late (by {max(late, default=0):.1f} s at most), {stream.twice()} twice, "
-        f"longest write {stream.longest_write * 1000:.1f} ms"
+        f"\nhung: found after {found - hung:.2f} s, back after {back:.2f} s, "
+        f"{len(stream.lost())} lost, {len(stream.came_of(hung, found))} late, "
+        f"{stream.twice()} twice, longest write {stream.longest_write * 1000:.1f} ms"
     )
     assert stream.twice() == 0
     assert stream.longest_write < keepalive  # it hung for longer
     # Only what was sent before it was given up can be late.
-    assert all(
-        stream.sent_at[data] < hung + found + 0.1
-        for data, at in bob.arrived_at.items()
-        if at - stream.sent_at[data] > LATE
-    )
+    assert stream.came_of(found, woken) == []
 
 
 async def test_a_flood_to_a_broker_that_hangs_is_refused_and_bounded(tmp_path: Path) -> None:
@@ -215,7 +209,7 @@ async def test_a_slow_broker(tmp_path: Path) -> None:
                         except SlotError:
                             refused += 1
                         await trio.sleep(0.0005)
-                await eventually(lambda: len(bob.delivered) > 50, 10)
+                await eventually(lambda: len(bob.delivered) > 50)
                 assert ada.state == "connected"
                 assert bob.delivered == [b"%d" % n for n in range(len(bob.delivered))]
     print(f"\nslow: {sent} written, {refused} refused, {len(bob.delivered)} arrived")

@@ -148,24 +148,23 @@ async def test_what_is_no_broker(noise: bytes, protocol: str) -> None:
 
 
 async def test_a_flood_leaves_time_for_others() -> None:
-    """What it is like for the files of this host while nonsense comes as fast as it can."""
+    """While nonsense comes as fast as it can, all others have their turn after a few pieces."""
     flood = publish(b"ms2/corp/b/eve", bytes(400)) * 100
 
     async def say(stream: trio.SocketStream) -> None:
-        with trio.move_on_after(1):
-            while True:
-                await stream.send_all(flood)
+        while True:
+            await stream.send_all(flood)
 
     async with broker(say) as url:
         ada = Host("ada", mqtt("ada", url, protocol="3.1.1"))
         async with serving(ada):
-            longest = 0.0
-            for _ in range(200):
-                start = trio.current_time()
-                await trio.sleep(0.002)
-                longest = max(longest, trio.current_time() - start)
-    assert ada.count("dropped", reason="length") > 1000
-    assert longest < 0.9, f"a pause of {longest:.3f} s"  # the flood lasts for a second
+            most, count = 0.0, 0.0
+            with trio.fail_after(30):
+                while count < 5000:
+                    await trio.lowlevel.checkpoint()
+                    before, count = count, ada.count("dropped", reason="length")
+                    most = max(most, count - before)
+    assert 1 < most < 100
 
 
 async def test_everything_twice_and_again_later(tmp_path: Path) -> None:

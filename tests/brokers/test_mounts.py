@@ -53,7 +53,7 @@ def mounted(
             host = LocalHost(name, 0, "", directory)
             config = host.configure(text)
             mounts.append(stack.enter_context(host.mounted(config=config, allow_log="away")))
-        wait_until(lambda: all(links(each) == ["connected"] * len(urls) for each in mounts), 20)
+        wait_until(lambda: all(links(each) == ["connected"] * len(urls) for each in mounts))
         for mount, name in zip(mounts, names, strict=True):
             wait_until(lambda m=mount, n=name: sees(m, *set(names) - {n}))  # type: ignore[misc]
         yield mounts
@@ -79,7 +79,7 @@ def test_by_a_broker_alone_and_what_is_told_of_it(tmp_path: Path) -> None:
     ):
         write(ada, "@bob/slot", b"to bob")
         write(ada, "@corp/SLOT", b"to all")
-        assert settle(slot, 2) == [b"to bob", b"to all"]
+        assert sorted(settle(slot, 2)) == [b"to all", b"to bob"]
         assert settle(own, 1) == [b"to all"]
         assert bob.attribute("slot", "sender_host") == "ada"
 
@@ -130,9 +130,9 @@ def test_who_is_killed_is_missed_at_once_and_who_leaves_too(tmp_path: Path) -> N
         mounted(tmp_path, broker.url, names=("ada", "bob", "cyd")) as (ada, bob, cyd),
     ):
         stop(bob, signal.SIGKILL)
-        wait_until(lambda: not sees(ada, "bob"), 2)
+        wait_until(lambda: not sees(ada, "bob"))
         stop(cyd)
-        wait_until(lambda: not sees(ada, "cyd"), 2)
+        wait_until(lambda: not sees(ada, "cyd"))
         wait_until(lambda: "is lost" in ada.log.read_text())
         wait_until(lambda: "has left" in ada.log.read_text())
 
@@ -161,7 +161,7 @@ def test_udp_and_a_broker_deliver_once() -> None:
                     write(ada, "@bob/slot", b"%d" % number)
                     write(ada, "@corp/slot", b"all %d" % number)
                 assert len(settle(slot, 100)) == 100
-                assert metric(bob, "dropped", reason="replayed") - before >= 45
+                wait_until(lambda: metric(bob, "dropped", reason="replayed") - before >= 45)
                 ip("-n", hosts[0].namespace, "link", "set", "eth0", "down")
                 write(ada, "@bob/slot", b"by the broker")
                 assert settle(slot, 1) == [b"by the broker"]
@@ -186,19 +186,19 @@ def test_a_node_of_a_cluster_is_killed_and_traffic_goes_on(tmp_path: Path) -> No
             assert settle(slot, 1) == [b"probe"]
             return metric(bob, "dropped", reason="replayed") - before >= 3
 
-        wait_until(goes_by_both, 30)
+        wait_until(goes_by_both)
         nodes[0].kill()
         for number in range(20, 120):
             write(ada, "@bob/slot", b"%d" % number)
             time.sleep(0.01)
         # Behind a HELLO that comes to be kept while the others elect a leader, all waits for that.
-        got = settle(slot, 100, timeout=15)
+        got = settle(slot, 100)
         print(f"\nnode killed: {100 - len(got)} of 100 lost")
         assert got == [b"%d" % number for number in range(20, 120)]
         assert links(ada)[0].startswith("away: ")
         assert links(ada)[1] == "connected"
         nodes[0].start()
-        wait_until(lambda: links(ada) == ["connected", "connected"], 30)
+        wait_until(lambda: links(ada) == ["connected", "connected"])
 
 
 def local_latency(mount: Mount, count: int) -> list[float]:

@@ -8,9 +8,11 @@ import time
 
 import pytest
 
+from tests.conftest import Mount
 from tests.support.network import (
     Host,
     Lan,
+    drain,
     ip,
     metric,
     mounted,
@@ -266,12 +268,20 @@ def broadcasts(mount: os.PathLike[str], count: int = 300) -> float:
     return statistics.median(found)
 
 
+def datagrams_of_a_broadcast(mount: Mount) -> int:
+    """How many a write to all makes, without those that the mount says meanwhile by itself."""
+    found = []
+    for _ in range(5):
+        before = metric(mount, "sent")
+        write(mount, "@corp/nobody", b"x")
+        found.append(metric(mount, "sent") - before)
+    return min(found)
+
+
 def test_a_hundred_bridges_of_containers_cost_nothing(lan: Lan) -> None:
     host = lan.add("ada")
     with host.mounted(config=host.configure(CORP)) as mount:
-        before = metric(mount, "sent")
-        write(mount, "@corp/nobody", b"x")
-        each = metric(mount, "sent") - before
+        each = datagrams_of_a_broadcast(mount)
         quiet = broadcasts(mount.path)
         lines = []
         for number in range(_BRIDGES):
@@ -290,9 +300,7 @@ def test_a_hundred_bridges_of_containers_cost_nothing(lan: Lan) -> None:
             timeout=60,
         )
         time.sleep(1.5)
-        before = metric(mount, "sent")
-        write(mount, "@corp/nobody", b"x")
-        assert metric(mount, "sent") - before == each
+        assert datagrams_of_a_broadcast(mount) == each
         print(f"\na write to all: {quiet:.0f} µs, {broadcasts(mount.path):.0f} with {_BRIDGES}")
         assert metric(mount, "send_queue_full") == 0
 
@@ -321,7 +329,7 @@ def delivered_of(mount: Host, slot: int, count: int) -> int:
         if number % 50 == 0:
             messages += settle(slot, 0, quiet=0)
     os.close(fd)
-    return len(messages + settle(slot, count - len(messages), timeout=3))
+    return len(messages + drain(slot))
 
 
 def test_what_a_flood_takes_of_what_is_good(lan: Lan) -> None:
@@ -339,15 +347,16 @@ def test_what_a_flood_takes_of_what_is_good(lan: Lan) -> None:
                 began = time.monotonic()
                 came = delivered_of(hosts[0], slot, count)
                 seconds = time.monotonic() - began
-                rate = (metric(bob, "dropped", reason="unmasked") - before) / seconds
+                forged = metric(bob, "dropped", reason="unmasked") - before
             finally:
                 flood.kill()
         lost = count - came
         overflow = metric(bob, "receive_overflow")
         print(
-            f"\n{lost} of {count} lost; {rate:.0f} forged a second dropped, {overflow} overflowed"
+            f"\n{lost} of {count} lost; {forged / seconds:.0f} forged a second dropped, "
+            f"{overflow} overflowed"
         )
-        assert rate > 1000, "that was no flood"
+        assert forged > count, "that was no flood"
         assert overflow >= lost
         assert sees(ada, "bob")
 
@@ -366,9 +375,8 @@ def test_what_a_full_buffer_loses_is_counted(hosts: list[Host]) -> None:
         finally:
             os.kill(bob.daemon.pid, 18)  # SIGCONT
         wait_until(lambda: metric(bob, "receive_overflow") > 0)
-        messages = settle(slot, count, timeout=3, quiet=1)
-        assert b"it overtakes" in messages
-        assert metric(bob, "received") + metric(bob, "receive_overflow") > count
+        assert b"it overtakes" in drain(slot)
+        wait_until(lambda: metric(bob, "received") + metric(bob, "receive_overflow") > count)
         assert metric(bob, "received") < count
 
 

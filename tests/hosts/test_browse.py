@@ -31,14 +31,14 @@ def test_hosts_and_what_they_offer(tmp_path: Path) -> None:
             )
             try:
                 wait_until(lambda: serves(bob, process.pid, ("BROWSE",)))
-                result = msfs(ada, "browse", "--json")
+                result = msfs(ada, "browse", "--json", "-t", 4)
                 assert result.stderr == ""
                 found = {each["host"]: each for each in json.loads(result.stdout)}
                 assert found.keys() == {"bob", "cyd"}
                 assert found["bob"]["comment"] == "4 TB"
                 assert found["bob"]["slots"] == ["backup\x1b[2J", "BROWSE"]
                 assert (found["cyd"]["comment"], found["cyd"]["slots"]) == ("", [])
-                head, *rows = msfs(cyd, "browse").stdout.splitlines()
+                head, *rows = msfs(cyd, "browse", "-t", 4).stdout.splitlines()
                 assert head.split() == ["DOMAIN", "HOST", "ADDRESS", "HEARD", "COMMENT", "OFFERS"]
                 assert rows[1].endswith("4 TB     backup\\x1b[2J BROWSE")
                 assert rows[0].split()[1] == "ada"

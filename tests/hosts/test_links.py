@@ -87,9 +87,17 @@ def quiet(host: Host) -> int:
     return count
 
 
+# A daemon that presents itself at its start, and then not by itself.
+_SAYS_HELLO_ONCE = (
+    "-c",
+    "from msfs_fuse.net.trust import limits\nlimits.HELLO_INTERVAL = 1000.0\n"
+    "from msfs_fuse.commands.main import main\nmain()",
+)
+
+
 def test_containers_make_no_host_say_hello_and_a_new_default_route_does(host: Host) -> None:
     config = host.configure("[domain.corp]\n")
-    with host.mounted(config=config):
+    with host.mounted(config=config, program=_SAYS_HELLO_ONCE):
         before = quiet(host)
         for number in range(5):
             bridge(host, number)

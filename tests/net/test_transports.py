@@ -22,25 +22,18 @@ from msfs_fuse.net.trust.mounts import Way
 from msfs_fuse.net.udp import transport as udp
 from msfs_fuse.net.udp.settings import UdpSettings
 from msfs_fuse.net.udp.transport import UdpTransport
-from tests.support.broker import mosquitto
+from tests.support.broker import free_port, mosquitto
 from tests.support.counters import total
 from tests.support.mqtt import CORP, SENDER, Host, in_contact, serving
 
 NOBODY = Login(None, None, None)
 
 # Long enough for loopback, in seconds; what is to come comes much sooner.
-PATIENCE = 5
+PATIENCE = 20
 
 
 def free_ports(count: int) -> list[int]:
-    sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(count)]
-    try:
-        for sock in sockets:
-            sock.bind(("127.0.0.1", 0))
-        return [sock.getsockname()[1] for sock in sockets]
-    finally:
-        for sock in sockets:
-            sock.close()
+    return [free_port(socket.SOCK_DGRAM) for _ in range(count)]
 
 
 def in_memory(count: int) -> list[Transport]:

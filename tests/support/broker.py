@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import ipaddress
 import os
+import random
 import shutil
 import signal
 import socket
@@ -31,11 +32,21 @@ def program(name: str) -> str:
     return found
 
 
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+# Below those that the kernel gives to whoever asks for any: while a broker is away nobody gets its
+# port, and no two tests get one.
+_PORTS = range(20_000, 32_000)
+_given: set[int] = set()
+
+
+def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
+    """A port of loopback that nobody has, and that this process gets once."""
+    while True:
+        port = random.choice(_PORTS)
+        with contextlib.suppress(OSError), socket.socket(type=kind) as probe:
+            probe.bind(("127.0.0.1", port))
+            if port not in _given:
+                _given.add(port)
+                return port
 
 
 def accepts(where: int | Path) -> bool:
@@ -80,7 +91,7 @@ class Server:
             self.process.send_signal(signal.SIGCONT)
             self.process.terminate()
             try:
-                self.process.wait(3)
+                self.process.wait(10)
             except subprocess.TimeoutExpired:
                 self.process.kill()
                 self.process.wait(10)

@@ -24,7 +24,7 @@ DOCUMENTS = ("README.md", *sorted(f"docs/{path.name}" for path in CHECKOUT.glob(
 RUNNABLE = ("sh", "busybox", "python", "js", "c")
 
 TIMEOUT = 30.0  # for a whole example
-PATIENCE = 5.0  # for what its background processes still have to print
+PATIENCE = 20.0  # for what its background processes still have to print
 
 _FENCE = re.compile(r"^(<!-- continues -->\n)?( *)```(\w*)\n(.*?)^\2```$", re.MULTILINE | re.DOTALL)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from msfs_fuse.net.trust.authority import Authority
-from tests.conftest import START_TIMEOUT, Mount, force_unmount, is_mounted
+from tests.conftest import END_TIMEOUT, START_TIMEOUT, Mount, force_unmount, is_mounted
 from tests.support.processes import wait_until
 
 _serial = itertools.count()
@@ -133,10 +133,10 @@ def stop(mount: Mount, number: int = signal.SIGTERM) -> None:
     if mount.daemon.poll() is None:
         mount.daemon.send_signal(number)
     try:
-        mount.daemon.wait(5)
+        mount.daemon.wait(END_TIMEOUT)
     except subprocess.TimeoutExpired:
         mount.daemon.kill()
-        mount.daemon.wait(5)
+        mount.daemon.wait(END_TIMEOUT)
         raise
 
 
@@ -214,6 +214,7 @@ import heapq, random, select, socket, sys, time
 random.seed(4424)
 ends = [(address, 4424) for address in sys.argv[1:]]
 sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, 33, 1 << 24)  # SO_RCVBUFFORCE: it loses what it means to
 sock.bind(("0.0.0.0", 4424))
 print("ready", flush=True)
 late = []
@@ -302,7 +303,25 @@ def read_all(fd: int) -> list[bytes]:
     return messages
 
 
-def settle(fd: int, expected: int, timeout: float = 5.0, quiet: float = 0.2) -> list[bytes]:
+def peer_count(mount: Mount, host: str) -> int:
+    """How many mounts of a host this one has found so far, by its log."""
+    text = mount.log.read_text()
+    return len(re.findall(rf"host {host} of domain \S+ is there", text))
+
+
+def drain(fd: int, silence: float = 2.0) -> list[bytes]:
+    """Read until nothing has come for so long."""
+    messages: list[bytes] = []
+    last = time.monotonic()
+    while time.monotonic() - last < silence:
+        if new := read_all(fd):
+            messages += new
+            last = time.monotonic()
+        time.sleep(0.01)
+    return messages
+
+
+def settle(fd: int, expected: int, timeout: float = 20.0, quiet: float = 0.2) -> list[bytes]:
     """Read until as many messages have come, and then for a while more, in case of duplicates."""
     messages: list[bytes] = []
     deadline = time.monotonic() + timeout

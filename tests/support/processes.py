@@ -120,7 +120,7 @@ def msfs(*arguments: object, uid: int | None = None) -> "subprocess.CompletedPro
     )
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 10.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
     """Wait for something that another process brings about."""
     deadline = time.monotonic() + timeout
     while not condition():
