@@ -97,18 +97,25 @@ def test_a_large_message_arrives_whole(mount_with: MountFactory) -> None:
     os.close(client)
 
 
+def says_that_it_ends(listener: "subprocess.Popen[bytes]") -> None:
+    """Wait until it has seen a signal, and waits for its command."""
+    assert listener.stderr is not None
+    assert listener.stderr.readline().startswith(b"msfs: ending when the command has ended")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_lets_the_command_finish(
     mount: Mount, tmp_path: Path, number: signal.Signals
 ) -> None:
     client = write(mount, "a", b"one", b"two")
-    command = f"touch {tmp_path}/started; sleep 0.5; cat > {tmp_path}/done"
+    command = f"touch {tmp_path}/started; until [ -e {tmp_path}/go ]; do sleep 0.02; done; "
+    command += f"cat > {tmp_path}/done"
     with listening(mount, "--exec", command) as listener:
         wait_until((tmp_path / "started").exists)
         listener.send_signal(number)
-        code, _, complaint = ended(listener)
-    assert code == -number
-    assert complaint.startswith("msfs: ending when the command has ended")
+        says_that_it_ends(listener)
+        (tmp_path / "go").touch()
+        assert ended(listener)[0] == -number
     assert (tmp_path / "done").read_text() == "one"
     assert take(mount, "a") == [b"two"]
     os.close(client)
@@ -120,7 +127,7 @@ def test_a_second_signal_ends_the_command(mount: Mount, tmp_path: Path) -> None:
     with listening(mount, "--exec", command) as listener:
         wait_until((tmp_path / "started").exists)
         listener.terminate()
-        time.sleep(0.1)
+        says_that_it_ends(listener)
         listener.terminate()
         code, _, complaint = ended(listener)
     assert code == -signal.SIGTERM

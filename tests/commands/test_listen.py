@@ -166,7 +166,7 @@ def test_a_person_is_told(mount: Mount) -> None:
 def test_time_is_over_without_a_message(mount: Mount) -> None:
     start = time.monotonic()
     result = msfs(mount, "listen", "a", "-t", 0.3)
-    assert 0.3 <= time.monotonic() - start < 5
+    assert time.monotonic() - start >= 0.3
     assert (result.returncode, result.stdout, result.stderr) == (Exit.TIMEOUT, "", "")
 
 

@@ -6,7 +6,6 @@ the mount goes on.
 
 import os
 import signal
-import time
 from contextlib import suppress
 
 import pytest
@@ -152,7 +151,7 @@ def test_an_asynchronous_read_does_not_outlive_its_process(mount: Mount, flag: i
         wait_until(lambda: mount.status()["waiting"] == "1")
         reader.kill()
         try:
-            wait_until(lambda: state_of(reader.pid) == "Z", 5)
+            wait_until(lambda: state_of(reader.pid) == "Z")
         finally:  # or it could not be killed at all
             with suppress(FileNotFoundError), open(mount / "slot", "r+b", 0) as client:
                 client.write(b"x")
@@ -233,9 +232,7 @@ def test_many_lookups_of_names_that_are_not_there(mount: Mount) -> None:
         os.stat(f"{sys.argv[1]}/@host/{number}")
     """
     run(code, mount.path)
-    began = time.monotonic()
     assert os.listdir(mount.path) == [".msfs"]
-    assert time.monotonic() - began < 1
 
 
 def test_open_control_files_and_listings(mount_with: MountFactory) -> None:

@@ -21,13 +21,13 @@ def test_poll_wakes_on_the_event(mount_with: MountFactory) -> None:
         write = "time.sleep(0.3); os.write(os.open(sys.argv[1], os.O_WRONLY), b'x')"
         began = time.monotonic()
         with started(write, mount / "slot"):
-            assert readable.poll(5000) == [(server, select.POLLIN)]
+            assert readable.poll(30_000) == [(server, select.POLLIN)]
             assert time.monotonic() - began >= 0.3
         os.write(client, b"y")
         assert writable.poll(0) == []
         read = "time.sleep(0.3); os.read(int(sys.argv[1]), 9)"
         with started(read, server, pass_fds=[server]):
-            assert writable.poll(5000) == [(client, select.POLLOUT)]
+            assert writable.poll(30_000) == [(client, select.POLLOUT)]
 
 
 @pytest.mark.parametrize("relief", ["os.read(fd, 100)", "os.close(fd)"])
@@ -39,14 +39,14 @@ def test_poll_wakes_when_another_slot_makes_room(mount_with: MountFactory, relie
     print("full", flush=True)
     time.sleep(0.3)
     {relief}
-    time.sleep(5)
+    time.sleep(60)
     """
     with opened(mount / "slot", SERVER) as server, started(fill, mount / "other") as other:
         assert line_of(other) == "full"
         writable = select.poll()
         writable.register(server, select.POLLOUT)
         assert writable.poll(0) == []
-        assert writable.poll(3000) == [(server, select.POLLOUT)]
+        assert writable.poll(30_000) == [(server, select.POLLOUT)]
 
 
 def test_epoll_edges(mount: Mount) -> None:
@@ -55,4 +55,4 @@ def test_epoll_edges(mount: Mount) -> None:
         for _ in range(3):
             assert epoll.poll(0) == []
             os.write(server, b"x")
-            assert epoll.poll(1) == [(server, select.EPOLLIN)]
+            assert epoll.poll(30) == [(server, select.EPOLLIN)]

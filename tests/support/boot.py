@@ -73,7 +73,7 @@ _USERS = {"alice": 3001, "bob": 3002}
 
 _MIRROR = "http://deb.debian.org/debian"
 
-_BOOT_TIMEOUT = 60.0
+_BOOT_TIMEOUT = 180.0
 
 Completed = subprocess.CompletedProcess[str]
 
@@ -364,7 +364,7 @@ class Machine:
     console: Path
 
     def shell(
-        self, script: str, *, user: str = "root", timeout: float = 20.0, check: bool = True
+        self, script: str, *, user: str = "root", timeout: float = 60.0, check: bool = True
     ) -> Completed:
         """Run a bash script inside, as a user who has nothing to do with any session."""
         command = ["setpriv", f"--reuid={user}", f"--regid={user}", "--init-groups"]
@@ -380,11 +380,11 @@ class Machine:
             assert done.returncode == 0, f"{script}: {done.returncode}\n{done.stdout}{done.stderr}"
         return done
 
-    def output(self, script: str, *, user: str = "root", timeout: float = 20.0) -> str:
+    def output(self, script: str, *, user: str = "root", timeout: float = 60.0) -> str:
         """What a script inside printed, without the last newline."""
         return self.shell(script, user=user, timeout=timeout).stdout.rstrip("\n")
 
-    def wait_for(self, script: str, *, user: str = "root", timeout: float = 15.0) -> None:
+    def wait_for(self, script: str, *, user: str = "root", timeout: float = 60.0) -> None:
         """Wait until a script inside succeeds."""
         deadline = time.monotonic() + timeout
         while (done := self.shell(script, user=user, check=False)).returncode != 0:

@@ -17,7 +17,7 @@ import pytest
 ALICE = 2001
 BOB = 2002
 
-TIMEOUT = 20.0
+TIMEOUT = 40.0
 
 # How a server opens its slot.
 SERVER = os.O_RDWR | os.O_CREAT
