@@ -72,7 +72,7 @@ def link(mount: Mount, name: str) -> str | None:
     return mount.status().get(f"link netbios {name}")
 
 
-def take_until(fd: int, start: bytes, timeout: float = 10.0) -> bytes:
+def take_until(fd: int, start: bytes, timeout: float = 30.0) -> bytes:
     """The first message that begins so."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:

@@ -16,6 +16,8 @@ from tests.support.network import served, write
 from tests.support.processes import wait_until
 from tests.support.samba import MASTER_TIMEOUT, WORKGROUP, nmblookup, smbd
 
+pytestmark = pytest.mark.timeout(180)
+
 
 def wait_for_master(net: Net) -> None:
     """Until nmbd announces itself as the master of its workgroup when it is asked."""
@@ -50,7 +52,7 @@ def test_each_shows_the_other(net: Net, mount: Mount) -> None:
         assert master["comment"] == "real samba nmbd"
         assert {"master browser", "unix"} <= set(master["roles"])
         assert master["sender"] == f"NMBHOST@{net.samba.address}"
-        wait_until(lambda: '"mailslots here"' in net.nmbd.browse_list(), 40)
+        wait_until(lambda: '"mailslots here"' in net.nmbd.browse_list(), 60)
 
         write(mount, f"@{WORKGROUP}#1d/BROWSE", browser.host_announcement("A\x1b[2JB", "x\ny"))
         [forged] = events_of(process, "A\x1b[2JB")
@@ -61,7 +63,7 @@ def test_smbclient_shows_this_host_with_its_comment(net: Net, mount: Mount) -> N
     """It asks smbd, which has the list from the master browser: nmbd, to whom we announce us."""
     wait_for_master(net)
     with smbd(net.nmbd), browsing(mount, "--comment", "mailslots here"):
-        wait_until(lambda: '"mailslots here"' in net.nmbd.browse_list(), 40)
+        wait_until(lambda: '"mailslots here"' in net.nmbd.browse_list(), 60)
         conf = net.third.directory / "client.conf"
         conf.write_text("[global]\n    client min protocol = NT1\n")
         listed = subprocess.run(
@@ -79,27 +81,37 @@ def test_smbclient_shows_this_host_with_its_comment(net: Net, mount: Mount) -> N
         assert re.search(r"PYHOST +<00>.*<ACTIVE>", nmblookup(net.third, "-A", net.ours.address))
 
 
-@pytest.mark.timeout(120)
 def test_who_goes_says_so(net: Net, mount: Mount) -> None:
     wait_for_master(net)
     with browsing(mount, "--comment", "only for now") as process:
-        wait_until(lambda: '"only for now"' in net.nmbd.browse_list(), 40)
+        wait_until(lambda: '"only for now"' in net.nmbd.browse_list(), 60)
         process.terminate()
         assert process.wait(TIMEOUT) == -15
-    wait_until(lambda: '"PYHOST"' not in net.nmbd.browse_list(), 40)
+    wait_until(lambda: '"PYHOST"' not in net.nmbd.browse_list(), 60)
 
 
 def test_for_people(net: Net, mount: Mount) -> None:
     wait_for_master(net)
-    with browsing(mount, "-t", "4") as process:
+    expected = {
+        "+ PYHOST           unix  (this host)  Linux with mailslots\n",
+        f"(NMBHOST@{net.samba.address})  real samba nmbd",
+        "+ A\\x1b[2JB",
+        "x\\ny",
+    }
+    with browsing(mount) as process:
         write(mount, f"@{WORKGROUP}#1d/BROWSE", browser.host_announcement("A\x1b[2JB", "x\ny"))
-        output, complaints = process.communicate(timeout=TIMEOUT)
-    assert (process.returncode, complaints) == (0, "")
-    lines = output.splitlines()
-    assert "+ PYHOST           unix  (this host)  Linux with mailslots" in lines
-    assert f"(NMBHOST@{net.samba.address})  real samba nmbd" in output
-    assert "+ A\\x1b[2JB" in output
-    assert "x\\ny" in output
+        assert process.stdout is not None
+        assert process.stderr is not None
+        output = ""
+        while not all(each in output for each in expected):
+            output += process.stdout.readline()
+        process.terminate()
+        assert process.stderr.read() == ""
+
+
+def test_it_ends_when_it_is_told_to(mount: Mount) -> None:
+    result = msfs(mount, "browse", "-t", 1)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_who_asks_is_told(net: Net, mount: Mount) -> None:
@@ -118,9 +130,12 @@ def test_a_slot_that_is_closed_to_the_network(net: Net) -> None:
     config = net.ours.configure(OWN.replace('"BROWSE", ', ""))
     with net.ours.mounted(config=config) as mount:
         wait_until(lambda: link(mount, "PYHOST") == "connected")
-        result = msfs(mount, "browse", "-t", 8)
-    assert '[netbios] needs slots = ["BROWSE"]' in result.stderr
-    assert "NMBHOST" not in result.stdout
+        with browsing(mount) as process:
+            assert process.stderr is not None
+            assert '[netbios] needs slots = ["BROWSE"]' in process.stderr.readline()
+            process.terminate()
+            output, _ = process.communicate(timeout=TIMEOUT)
+    assert "NMBHOST" not in output
 
 
 def test_beside_nmbd_there_is_nothing_to_hear(net: Net) -> None:

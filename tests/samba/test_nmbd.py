@@ -11,6 +11,8 @@ from tests.support.network import Host, metric, served, settle, write
 from tests.support.processes import wait_until
 from tests.support.samba import MASTER_TIMEOUT, WORKGROUP, addresses, nmblookup, started
 
+pytestmark = pytest.mark.timeout(180)
+
 
 def wait_for_master(host: Host) -> None:
     """Until nmbd is what it wants to be."""
@@ -32,7 +34,7 @@ def test_announcements_are_read_from_a_file(net: Net, mount: Mount) -> None:
 def test_our_announcement_is_in_the_browse_list(net: Net, mount: Mount) -> None:
     wait_for_master(net.third)
     write(mount, f"@{WORKGROUP}#1d/BROWSE", browser.host_announcement("PYHOST", "mailslots"))
-    wait_until(lambda: '"mailslots"' in net.nmbd.browse_list(), 40)
+    wait_until(lambda: '"mailslots"' in net.nmbd.browse_list(), 60)
     assert '"PYHOST"' in net.nmbd.browse_list()
 
 
@@ -84,7 +86,7 @@ def test_a_name_that_nmbd_has_is_given_up(net: Net) -> None:
 def test_our_name_is_kept_from_nmbd(net: Net, mount: Mount) -> None:
     """An nmbd that is started later, on another host, with our name."""
     with started(net.third, "PYHOST") as other:
-        wait_until(lambda: "Failed to register my name PYHOST<00>" in other.log, 40)
+        wait_until(lambda: "Failed to register my name PYHOST<00>" in other.log, 60)
     assert addresses(net.samba, "PYHOST") == [net.ours.address]
     assert metric(mount, "defended") >= 1
 

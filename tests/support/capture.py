@@ -35,11 +35,11 @@ def captured(host: Host, path: Path, what: str) -> Iterator[Path]:
         yield path
         # dumpcap drops what it has not got round to when it is told to end.
         mark = f"echo {_MARK} >/dev/udp/10.77.0.1/9"
-        subprocess.run([*host.inside, "bash", "-c", mark], check=True, timeout=5)
+        subprocess.run([*host.inside, "bash", "-c", mark], check=True, timeout=20)
         wait_until(lambda: _MARK.encode() in path.read_bytes())
     finally:
         process.terminate()
-        process.wait(5)
+        process.wait(20)
 
 
 def dissect(path: Path, display: str = "") -> list[dict[str, Any]]:

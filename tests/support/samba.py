@@ -13,7 +13,7 @@ from tests.support.processes import wait_until
 WORKGROUP = "MSFSTEST"
 
 # How long nmbd may take to be master of its workgroup, in seconds: elections take their time.
-MASTER_TIMEOUT = 45
+MASTER_TIMEOUT = 80
 
 _CONF = """\
 [global]
@@ -95,10 +95,10 @@ def started(host: Host, name: str, more: str = "", *, again: str = "") -> Iterat
     finally:
         process.terminate()
         try:
-            process.wait(5)
+            process.wait(20)
         except subprocess.TimeoutExpired:
             process.kill()
-            process.wait(5)
+            process.wait(20)
 
 
 @contextlib.contextmanager
