@@ -18,7 +18,7 @@ SCRIPTS = sorted(
 
 def run(*command: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
     return subprocess.run(
-        list(map(str, command)), capture_output=True, text=True, timeout=20, check=False, cwd=cwd
+        list(map(str, command)), capture_output=True, text=True, timeout=60, check=False, cwd=cwd
     )
 
 
