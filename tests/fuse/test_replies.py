@@ -9,6 +9,7 @@ import pytest
 import trio
 
 from msfs_fuse.core.limits import Limits
+from msfs_fuse.fuse import replies
 from tests.support.fuse import ALICE, Kernel, Poll
 
 MILLISECONDS = b"user.mailslot.read_timeout"
@@ -112,17 +113,39 @@ async def test_room_in_the_mount_is_told_in_parts(kernel: Kernel, nursery: trio.
     nursery.cancel_scope.cancel()
 
 
+class Clock:
+    """The time of day for `replies`, in which nothing takes any that is not said to."""
+
+    now = 0.0
+
+    def perf_counter(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr(replies, "time", clock)
+    return clock
+
+
 class SlowPoll(Poll):
     """An open file that very many epoll descriptors wait for."""
 
+    def __init__(self, clock: Clock) -> None:
+        super().__init__()
+        self._clock = clock
+
     def notify(self) -> None:
-        time.sleep(0.001)
+        self._clock.now += 0.001
         super().notify()
 
 
-async def test_who_takes_long_is_told_later(kernel: Kernel, nursery: trio.Nursery) -> None:
+async def test_who_takes_long_is_told_later(
+    kernel: Kernel, nursery: trio.Nursery, clock: Clock
+) -> None:
     server, client = await kernel.create("slot"), await kernel.open("slot")
-    slow, other = SlowPoll(), Poll()
+    slow, other = SlowPoll(clock), Poll()
     for count in (1, 2):
         await kernel.poll(server, slow)
         await kernel.poll(client, other)
@@ -135,10 +158,10 @@ async def test_who_takes_long_is_told_later(kernel: Kernel, nursery: trio.Nurser
 
 
 async def test_who_is_told_later_and_closes_is_not_told(
-    kernel: Kernel, nursery: trio.Nursery
+    kernel: Kernel, nursery: trio.Nursery, clock: Clock
 ) -> None:
     server, client = await kernel.create("slot"), await kernel.open("slot")
-    slow = SlowPoll()
+    slow = SlowPoll(clock)
     for _ in range(2):
         await kernel.poll(client, slow)
         kernel.write(server, b"x")
