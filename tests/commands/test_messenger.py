@@ -287,10 +287,30 @@ BUS = """<busconfig><type>session</type><listen>unix:path={path}</listen><auth>E
 <allow eavesdrop="true"/></policy></busconfig>"""
 
 
+@contextlib.contextmanager
+def running(*command: str, **named: Any) -> Iterator[None]:
+    """A server that says nothing, until the end of the block."""
+    quiet: dict[str, Any] = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    with subprocess.Popen(command, **quiet, **named) as process:
+        try:
+            yield
+        finally:
+            process.terminate()
+
+
+@contextlib.contextmanager
+def screen() -> Iterator[str]:
+    """An X server; the display that it has chosen."""
+    reader, writer = os.pipe()
+    with os.fdopen(reader) as said, os.fdopen(writer, "w"):
+        command = ("Xvfb", "-displayfd", str(writer), "-screen", "0", "800x400x24")
+        with running(*command, pass_fds=[writer]):
+            yield f":{said.readline().strip()}"
+
+
 @pytest.fixture
 def desktop(tmp_path: Path) -> Iterator[dict[str, str]]:
     """A session bus, a screen, and a notification daemon that writes down what it shows."""
-    display = f":{90 + os.getpid() % 900}"
     (tmp_path / "bus.conf").write_text(BUS.format(path=tmp_path / "bus"))
     (tmp_path / "show").write_text(
         f'#!/bin/sh\nprintf "%s\\n" "$DUNST_SUMMARY :: $DUNST_BODY" >> {tmp_path}/shown\n'
@@ -299,34 +319,19 @@ def desktop(tmp_path: Path) -> Iterator[dict[str, str]]:
     (tmp_path / "dunstrc").write_text(
         f"[global]\nfont = Monospace 10\n[all]\nsummary = *\nscript = {tmp_path}/show\n"
     )
-    environment = {
-        **os.environ,
-        "DISPLAY": display,
-        "DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path / 'bus'}",
-    }
-    commands = [
-        ["Xvfb", display, "-screen", "0", "800x400x24"],
-        ["dbus-daemon", f"--config-file={tmp_path / 'bus.conf'}", "--nofork"],
-        ["dunst", "-conf", str(tmp_path / "dunstrc")],
-    ]
-    ready = [
-        Path(f"/tmp/.X11-unix/X{display[1:]}").exists,
-        (tmp_path / "bus").exists,
-        lambda: popups_are_shown(environment),
-    ]
     with contextlib.ExitStack() as stack:
-        for command, is_ready in zip(commands, ready, strict=True):
-            process = stack.enter_context(
-                subprocess.Popen(
-                    command,
-                    env=environment,
-                    stdout=subprocess.DEVNULL,
-                    stderr=subprocess.DEVNULL,
-                )
-            )
-            stack.callback(process.kill)
-            wait_until(is_ready)
-        yield {key: environment[key] for key in ("DISPLAY", "DBUS_SESSION_BUS_ADDRESS")}
+        own = {
+            "DISPLAY": stack.enter_context(screen()),
+            "DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path / 'bus'}",
+        }
+        environment = {**os.environ, **own}
+        bus = f"--config-file={tmp_path / 'bus.conf'}"
+        stack.enter_context(running("dbus-daemon", bus, "--nofork", env=environment))
+        wait_until((tmp_path / "bus").exists)
+        dunst = ("dunst", "-conf", str(tmp_path / "dunstrc"))
+        stack.enter_context(running(*dunst, env=environment))
+        wait_until(lambda: popups_are_shown(environment))
+        yield own
 
 
 def popups_are_shown(environment: dict[str, str]) -> bool:
