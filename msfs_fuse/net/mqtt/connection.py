@@ -329,8 +329,9 @@ class Connection:
     async def _watch(
         self, client: GuardedClient, sock: socket.socket, take: Callable[[Arrival], None]
     ) -> None:
-        """Ask for a sign of life, and give up when there is none."""
+        """Ask for a sign of life, and give up when there is none. A login has its own time."""
         patience = self._broker.keepalive
+        await self._is_let_in.wait()
         while True:
             await trio.sleep(min(1.0, patience / 4))
             if trio.current_time() - client.heard_at > patience or client.loop_misc():
