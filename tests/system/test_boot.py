@@ -34,7 +34,7 @@ from tests.support.examples import all_blocks, blocks
 
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(900),
+    pytest.mark.timeout(1500),
     pytest.mark.skipif(why_not() is not None, reason=why_not() or ""),
 ]
 
@@ -506,7 +506,7 @@ def test_all_tests_pass_on_trixie(
         in_tree(root, f"cd {SOURCE}; scripts/setup test")
         rooms = "tests/core tests/fuse tests/mount tests/daemon"
         suite = f"cd {SOURCE}; .venv/bin/python -m pytest -n 2 -m 'not slow' {rooms}"
-        done = in_tree(root, suite, timeout=600, check=False)
+        done = in_tree(root, suite, timeout=1200, check=False)
     with capsys.disabled():
         print(f"\ntrixie: {done.stdout.rstrip().rpartition(chr(10))[2]}")
     code, said = done.returncode, done.stdout
