@@ -611,7 +611,7 @@ def test_many_hosts_are_found_one_after_the_other(wire: Wire, corp: Corp) -> Non
     for number, name in enumerate(names, start=1):
         wire.node(corp.admit(name), number, says_hello=False)
     for name in names:
-        ann.domain.seek(name, wire.now)
+        ann.domain.seek(name, wire.now, 0)
         ann.write(name, b"hello")
         wire.run(0.01)
         assert ann.knows(name)

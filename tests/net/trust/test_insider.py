@@ -51,7 +51,8 @@ def test_a_host_with_many_mounts_crowds_out_nobody(
                     mount.broadcast(b"flood")
             wire.run(0.01)
     assert [data for host, data in ann.delivered if host == "bob"] == said
-    assert ann.data.count(b"flood") <= 1.5 * limits.GROUP_OF_HOST
+    # A second's worth at once, and a second's worth in that second.
+    assert ann.data.count(b"flood") <= 2.1 * limits.GROUP_OF_HOST
 
 
 def test_who_is_revoked_while_it_is_away_stays_out(wire: Wire, nodes: list[Node]) -> None:
