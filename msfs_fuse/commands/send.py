@@ -8,7 +8,7 @@ import sys
 from msfs_fuse import client
 from msfs_fuse.commands import arguments, targets
 from msfs_fuse.commands.command import Command, completed
-from msfs_fuse.commands.output import quoted
+from msfs_fuse.commands.output import complain, quoted
 from msfs_fuse.core.names import REMOTE_MESSAGE_SIZE, Address, fold
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import find_mount
@@ -78,6 +78,8 @@ def send(
 def _read_stdin() -> bytes:
     if sys.stdin is None:
         raise CommandError("nothing to send: give a TEXT, or the message on standard input")
+    if sys.stdin.isatty():
+        complain("type the message; Ctrl-D at the beginning of a line sends it")
     try:
         return sys.stdin.buffer.read(client.LONGEST_MESSAGE + 1)
     except OSError as error:

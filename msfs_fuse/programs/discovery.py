@@ -66,7 +66,7 @@ def decode(data: bytes) -> Query:
             raise ValueError
         reply = Address.from_unc(line.rstrip(b"\r").decode("ascii"))
     except ValueError:
-        raise FormatError("the first line is not the name of a slot for answers") from None
+        raise FormatError("no question: its first line names no slot for answers") from None
     if len(reply.path) != 2 or not _REPLY_DIRECTORY.fullmatch(reply.path[0]):
         raise FormatError(f"answers go to slots in {REPLY_DIRECTORY}*, not to {reply.to_unc()}")
     return Query(reply, body)

@@ -3,7 +3,9 @@
 import errno
 import json
 import os
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +16,7 @@ from msfs_fuse.errors import Exit
 from tests.conftest import Mount, MountFactory
 from tests.support.command import MSFS, TIMEOUT, msfs, only_with_mounts, refusal, take, write
 from tests.support.processes import is_root, opened, wait_until
+from tests.support.terminal import Terminal
 
 needs_root = pytest.mark.skipif(not is_root(), reason="needs a mount namespace")
 
@@ -44,6 +47,16 @@ def test_stdin_is_one_message_whatever_is_in_it(slot: Mount) -> None:
     )
     assert result.returncode == Exit.OK
     assert take(slot, "a") == [b"one\n\0two\n\xff" * 1000]
+
+
+def test_whoever_types_the_message_is_told_how_to_send_it(slot: Mount, tmp_path: Path) -> None:
+    with Terminal(tmp_path) as terminal:
+        terminal.run("env", f"MSFS_MOUNT={slot.path}", *MSFS, "send", "a")
+        terminal.shows("type the message; Ctrl-D")
+        terminal.type("hello")
+        terminal.press("Enter", "C-d")
+        terminal.ends(Exit.OK)
+    assert take(slot, "a") == [b"hello\n"]
 
 
 def test_stdin_that_comes_in_pieces_is_one_message(slot: Mount) -> None:
@@ -193,6 +206,26 @@ def test_one_word_too_many_is_told_by_the_command(mount: Mount) -> None:
 def test_a_command_that_there_is_not(word: str, told: str) -> None:
     result = subprocess.run([*MSFS, word], capture_output=True, text=True, check=False)
     assert (result.returncode, result.stderr) == (Exit.USAGE, told)
+
+
+# Sends SIGINT while the modules of the command line are loaded.
+_EARLY = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == "msfs_fuse.commands.command":
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+from msfs_fuse.__main__ import main
+main()
+"""
+
+
+def test_an_early_interrupt_leaves_no_traceback() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _EARLY, "ls"], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stderr) == (-signal.SIGINT, "")
 
 
 @pytest.mark.parametrize("words", [["help"], ["help", "listen"]])
