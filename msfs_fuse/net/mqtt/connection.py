@@ -333,7 +333,7 @@ class Connection:
         patience = self._broker.keepalive
         await self._is_let_in.wait()
         while True:
-            await trio.sleep(min(1.0, patience / 4))
+            await trio.sleep(patience / 8)
             if trio.current_time() - client.heard_at > patience or client.loop_misc():
                 self._fail(f"no answer for {patience:g} s")
                 return

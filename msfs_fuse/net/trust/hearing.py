@@ -173,11 +173,21 @@ class Hearing:
                 raise Refused(Reason.LIMITED_SOURCE)
         held = _Held(header.id, way, datagram, by_group)
         self.expire(now)
+        if len(self._held) >= limits.HELD:
+            self._drop_unasked()
         if not self._held.add(way, held, now + self._keep):
             raise Refused(Reason.LIMITED_HELD)
         if not is_asked:
             self._handshake.questions.ask(way, now, to_mount=to_mount, is_claim=True)
             self._here.outlet.wake()
+
+    def _drop_unasked(self) -> None:
+        """Make room: nobody is asked any more who has sent these, for there was no answer."""
+        is_open = self._handshake.questions.is_open
+        dropped = self._held.take(
+            lambda each: not (is_open(each.way, each.id) or is_open(each.way, ANY_MOUNT))
+        )
+        self._here.drops[Reason.UNPROVEN_EXPIRED] += len(dropped)
 
     def _take_open(
         self, key: DomainKey, header: Header, datagram: bytes, way: Way, now: float, by_group: bool
@@ -349,8 +359,8 @@ class Hearing:
             if card.raw != mount.card.raw:
                 self._take_card(mount, card, now)
             self._heard(mount, way, now, by_group)
-            for other in list(mount.ways):
-                if other != way:
+            for other, state in list(mount.ways.items()):
+                if other != way and state.since <= now - limits.NEW_WAY:
                     self._handshake.ask(other, now, to_mount=mount.id)
             return
         certificate = self._here.table.certify(card.certificate, self._here.wall())

@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from msfs_fuse.net.trust import limits
-from msfs_fuse.net.trust.bodies import Card, GroupType, card_to_sign
+from msfs_fuse.net.trust.bodies import SIGNATURE_SIZE, Card, GroupType, card_to_sign
 from msfs_fuse.net.trust.domain import TooMany
 from msfs_fuse.net.trust.keys import domain_context
-from msfs_fuse.net.trust.wire import Reason
-from tests.support.trust import Corp, Node, Packet, Wire, message, way_of
+from msfs_fuse.net.trust.wire import ID_SIZE, SALT_SIZE, Kind, Reason, pack_header, seal
+from tests.support.trust import KEY, Corp, Node, Packet, Wire, message, way_of
 
 CONTEXT = domain_context("corp")
 ADA, BOB = 1000, 1001  # users
@@ -153,6 +153,22 @@ def test_who_looks_for_many_hosts_keeps_no_other_user_from_his(wire: Wire, corp:
     assert not ann.domain.seal_for_host("bob", message(b"hello", uid=BOB), wire.now)
     wire.run(0.1)
     assert bob.data == [b"hello"]
+
+
+def test_what_strangers_send_to_all_keeps_no_host_from_being_heard(wire: Wire, corp: Corp) -> None:
+    """It waits for half a minute, and nobody ever answers for it."""
+    ann = wire.node(corp.admit("ann"), 1, says_hello=False)
+    bob = wire.node(corp.admit("bob"), 2, says_hello=False)
+    body = bytes([GroupType.MESSAGE]) + message(b"x").pack() + bytes(SIGNATURE_SIZE)
+    for number in range(2 * limits.HELD):
+        id = wire.rng.randbytes(ID_SIZE)
+        header, salt = pack_header(Kind.GROUP, id, 0), wire.rng.randbytes(SALT_SIZE)
+        stranger = seal(KEY.group_cipher(CONTEXT, id), KEY.mask(CONTEXT), header, salt, body)
+        wire.post(Packet(1000 + number, 1, stranger))
+        wire.run(0.02)
+    bob.broadcast(b"hello")
+    wire.run(1)
+    assert ann.data == [b"hello"]
 
 
 def test_what_waits_when_the_mount_becomes_another_one_is_counted(wire: Wire, corp: Corp) -> None:
