@@ -16,7 +16,7 @@ from tests.support.fuzz.run import fuzz
 def test_a_minute_of_it() -> None:
     report = fuzz(60, seed=1)
     assert not report.failures
-    assert all(each.fed > 1000 for each in report.figures.values())
+    assert all(each.fed >= 100 for each in report.figures.values())
     # The rubbish gets far enough to be refused for what is in it.
     assert sum(number > 0 for number in report.refused.values()) > 15
 
