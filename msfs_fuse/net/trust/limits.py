@@ -29,7 +29,7 @@ CACHE = 4096
 
 HELLO_FIRST = (0.0, 0.5, 2.0)
 HELLO_INTERVAL, HELLO_JITTER = 30.0, 0.2
-# A way that is no older need not be looked at for a HELLO: the first ones come while ways are found.
+# A way that is no older need not be looked at for a HELLO: the first ones come meanwhile.
 NEW_WAY = 3.0
 
 PROBE_TIMES = (0.0, 0.3, 0.9)
