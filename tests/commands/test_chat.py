@@ -14,7 +14,7 @@ import pytest
 from msfs_fuse import Mailslot, send
 from msfs_fuse.errors import Exit
 from tests.conftest import Mount
-from tests.support.command import MSFS, msfs, refusal
+from tests.support.command import MSFS, TIMEOUT, msfs, refusal
 from tests.support.processes import ALICE, is_root, wait_until
 from tests.support.terminal import Terminal
 
@@ -100,7 +100,7 @@ def test_three_by_pipe(mount: Mount, tmp_path: Path) -> None:
         anna.say("/msg nobody x")
         anna.sees("nobody here is called nobody")
         cleo.say("/quit")
-        assert cleo.process.wait(10) == Exit.OK
+        assert cleo.process.wait(TIMEOUT) == Exit.OK
         anna.sees(f"dora@{host} has left\n")
         assert "psst" not in cleo.output
         assert len(slots(mount)) == 2
@@ -192,7 +192,7 @@ def test_a_domain_that_is_none(mount: Mount) -> None:
 def test_the_mount_goes(mount: Mount, tmp_path: Path) -> None:
     with chatting(mount, tmp_path, "anna") as (anna,):
         mount.daemon.kill()
-        assert anna.process.wait(10) == Exit.NO_MOUNT
+        assert anna.process.wait(TIMEOUT) == Exit.NO_MOUNT
         assert anna.output.count("\n") == 1
 
 
