@@ -298,6 +298,9 @@ mount -t tmpfs tmpfs "$root/run"
 mkdir "$root/run/host" "$root/run/lock" "$root/run/pip"
 mount --bind "$host" "$root/run/host"
 mount --bind "$pip" "$root/run/pip"
+# Whoever raises the kernel's limit of pages for a mount takes turns with those outside.
+(umask 077; : >>/run/msfs.lock; : >"$root/run/msfs.lock")
+mount --bind /run/msfs.lock "$root/run/msfs.lock"
 [ ! -e /etc/resolv.conf ] || mount --bind /etc/resolv.conf "$root/etc/resolv.conf"
 chroot "$root" /bin/bash -e -c "$script" || exit  # no exec: this shell is the one that reaps
 """

@@ -25,7 +25,6 @@ from tests.support.boot import (
     build_tree,
     contents,
     copy_checkout,
-    in_memory,
     in_tree,
     layered,
     why_not,
@@ -101,12 +100,6 @@ def _make_trees(release: str, memory: Path, stack: contextlib.ExitStack) -> Tree
     # What it depends on is there: the archive is not asked.
     in_tree(root, f"{APT} install {package}")
     return Trees(Tree(root, before, contents(root)), installed, package)
-
-
-@pytest.fixture(scope="module")
-def memory(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    with in_memory(tmp_path_factory.mktemp("machines")) as path:
-        yield path
 
 
 @pytest.fixture(scope="module")
@@ -494,20 +487,3 @@ def test_shutdown_with_mounts_of_fstab_is_not_delayed(installed: Machine) -> Non
     _start_reader(installed, "reader", "/mnt/plain/reader")
     installed.power_off()
     assert not re.search("timed out|SIGKILL|Failed unmounting", installed.journal())
-
-
-def test_all_tests_pass_on_trixie(
-    memory: Path, all_trees: dict[str, "Future[Trees]"], capsys: pytest.CaptureFixture[str]
-) -> None:
-    for future in all_trees.values():  # they need the processors too
-        future.exception()
-    with layered(build_tree("trixie"), memory, "suite") as root:
-        copy_checkout(root)
-        in_tree(root, f"cd {SOURCE}; scripts/setup test")
-        rooms = "tests/core tests/fuse tests/mount tests/daemon"
-        suite = f"cd {SOURCE}; .venv/bin/python -m pytest -n 2 -m 'not slow' {rooms}"
-        done = in_tree(root, suite, timeout=1200, check=False)
-    with capsys.disabled():
-        print(f"\ntrixie: {done.stdout.rstrip().rpartition(chr(10))[2]}")
-    code, said = done.returncode, done.stdout
-    assert code == 0, said
