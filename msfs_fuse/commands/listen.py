@@ -4,6 +4,7 @@ import argparse
 import base64
 import json
 import math
+import os
 import time
 from collections.abc import Callable
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 from msfs_fuse.client import Mailslot
 from msfs_fuse.commands import arguments, targets
 from msfs_fuse.commands.command import Command, completed
-from msfs_fuse.commands.output import Fact, emit, standard_output, typed
+from msfs_fuse.commands.output import Fact, emit, printable, standard_output, typed
 from msfs_fuse.commands.serving import SENDER_FACTS, go_on, messages, sender_facts, serve
 from msfs_fuse.commands.stop import StopSignals
 from msfs_fuse.errors import Exit
@@ -23,8 +24,8 @@ when it has ended and nobody else has them open. If stderr is a terminal, it say
 are there. With -b it returns then, so that a script can go on and write to them. The umask decides
 who may write, as for any file: after `umask 0` all users may.
 
-Messages are printed one after the other, as they are, control characters included; --json escapes
-these. One that does not end in a newline gets one. Several slots take turns. With --json each
+Messages are printed one after the other, as they are. On a terminal control characters are escaped,
+since whoever writes to the slot could give it orders; --json escapes them always. One that does not end in a newline gets one. Several slots take turns. With --json each
 message is one line with the keys slot, message (or message_base64, if it is not UTF-8), size,
 sender_host, sender_proof (local, proven or claimed), sender_uid, sender_pid, sent_at (seconds since
 1970).
@@ -68,6 +69,13 @@ Render = Callable[[Mailslot, bytes, str], bytes]
 def line(slot: Mailslot, message: bytes, mount: str) -> bytes:
     """A message with a newline, if it has none."""
     return message if message.endswith(b"\n") else message + b"\n"
+
+
+def shown(slot: Mailslot, message: bytes, mount: str) -> bytes:
+    """The same for a terminal, which anybody who may write to the slot could give orders."""
+    lines = message.decode(errors="backslashreplace").removesuffix("\n").split("\n")
+    cells = (map(printable, line.split("\t")) for line in lines)
+    return "".join("\t".join(each) + "\n" for each in cells).encode()
 
 
 def terminated(slot: Mailslot, message: bytes, mount: str) -> bytes:
@@ -166,7 +174,8 @@ def _run(args: argparse.Namespace) -> Exit:
         elif args.json:
             output = to_stdout(json_line)
         else:
-            output = to_stdout(terminated if args.terminate else line)
+            plain = shown if os.isatty(standard_output()) else line
+            output = to_stdout(terminated if args.terminate else plain)
         return listen(
             mount,
             args.names,

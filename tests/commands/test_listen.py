@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -158,6 +159,20 @@ def test_a_person_is_told(mount: Mount) -> None:
         [sys.executable, "-c", terminal], capture_output=True, timeout=TIMEOUT, check=True
     )
     assert done.stdout == b"msfs: listening at a (Ctrl-C ends)\r\n"
+
+
+def test_a_message_gives_no_orders_to_a_terminal(mount: Mount) -> None:
+    screen, keyboard = pty.openpty()
+    command = [*MSFS, "listen", "--mount", str(mount.path), "-n", "1", "a"]
+    with subprocess.Popen(command, stdin=keyboard, stdout=keyboard, stderr=keyboard) as listener:
+        os.close(keyboard)
+        with os.fdopen(screen, "rb", buffering=0) as shown:
+            assert b"listening at a" in shown.read(1000)
+            (mount / "a").write_bytes(
+                "ä\tb\n\x1b]0;title\x07\r\udcff".encode("utf-8", "surrogateescape")
+            )
+            assert shown.read(1000).decode() == "ä\tb\r\n\\x1b]0;title\\x07\\r\\xff\r\n"
+        assert listener.wait(TIMEOUT) == 0
 
 
 # ---- when it ends ----
