@@ -25,10 +25,10 @@ are there. With -b it returns then, so that a script can go on and write to them
 who may write, as for any file: after `umask 0` all users may.
 
 Messages are printed one after the other, as they are. On a terminal control characters are escaped,
-since whoever writes to the slot could give it orders; --json escapes them always. One that does not end in a newline gets one. Several slots take turns. With --json each
-message is one line with the keys slot, message (or message_base64, if it is not UTF-8), size,
-sender_host, sender_proof (local, proven or claimed), sender_uid, sender_pid, sent_at (seconds since
-1970).
+since whoever writes to the slot could give it orders; --json escapes them always. One that does not
+end in a newline gets one. Several slots take turns. With --json each message is one line with the
+keys slot, message (or message_base64, if it is not UTF-8), size, sender_host, sender_proof (local,
+proven or claimed), sender_uid, sender_pid, sent_at (seconds since 1970).
 
 With --exec the next message is read when the command for the last one has ended. It has the message
 on standard input, and in the environment MSFS_SLOT, MSFS_SENDER_HOST, MSFS_SENDER_PROOF,
