@@ -12,6 +12,7 @@
  */
 #include "_extension.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -19,6 +20,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define KEPT_OPEN 64
@@ -108,6 +110,32 @@ int is_surely_whole(uint32_t tid, size_t size)
     strtoull(rest, &rest, 16); /* the descriptor, and where the buffer is */
     strtoull(rest, &rest, 16);
     return strtoull(rest, NULL, 16) == size;
+}
+
+/* The process that a thread belongs to: /proc/TID/task lists its first thread first. Room for one name
+ * or two, since there may be thousands. /proc/TID/status tells as well, but lists all groups first. */
+PyObject *first_thread(PyObject *module, PyObject *number)
+{
+    char path[32], entries[112];
+    unsigned long tid = PyLong_AsUnsignedLong(number), first = 0;
+
+    (void)module;
+    if (tid == (unsigned long)-1 && PyErr_Occurred())
+        return NULL;
+    snprintf(path, sizeof path, "/proc/%u/task", (uint32_t)tid);
+    int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    if (fd >= 0) {
+        long got = syscall(SYS_getdents64, fd, entries, sizeof entries);
+
+        for (long at = 0; at < got && first == 0;) {
+            const struct dirent64 *entry = (const void *)(entries + at);
+
+            first = strtoul(entry->d_name, NULL, 10); /* 0 for `.` and `..` */
+            at += entry->d_reclen;
+        }
+        close(fd);
+    }
+    return PyLong_FromUnsignedLong(first);
 }
 
 PyObject *set_pieces(PyObject *module, PyObject *args)

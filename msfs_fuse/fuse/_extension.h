@@ -28,7 +28,8 @@ void *libfuse(const char *name);
 extern PyTypeObject RequestType;
 PyObject *set_handlers(PyObject *module, PyObject *args);
 
-/* Answer a read, a write or an interrupt. False for any other request, which is for libfuse. */
+/* Answer a read, a write, a closing or an interrupt. False for any other request, which is for
+ * libfuse. */
 int handle_message(const struct fuse_in_header *header);
 
 /* _loop.c */
@@ -47,6 +48,7 @@ int is_surely_whole(uint32_t tid, size_t size);
 
 PyObject *set_pieces(PyObject *module, PyObject *args);
 PyObject *system_call(PyObject *module, PyObject *number);
+PyObject *first_thread(PyObject *module, PyObject *number);
 
 /* _devices.c */
 

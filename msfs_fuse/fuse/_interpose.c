@@ -261,6 +261,8 @@ static PyMethodDef methods[] = {
      "How many bytes the smallest piece of a split write has, and which calls write one buffer."},
     {"system_call", system_call, METH_O,
      "The line of /proc/TID/syscall; empty if it cannot be seen."},
+    {"first_thread", first_thread, METH_O,
+     "The process that a thread belongs to; 0 if it cannot be seen."},
     {"serve", serve, METH_VARARGS,
      "Answer reads and writes, until there is a request for pyfuse3, or others have their turn."},
     {"tell", tell, METH_O, "Write each of the notifications in a buffer to the kernel."},

@@ -9,6 +9,7 @@ def set_handlers(
     on_read: Callable[[Request, int, int, int, int, bool, int], bytes | None],
     on_write: Callable[[int, bytes, int | None], int],
     on_uring_poll: Callable[[int, int, bool], bool],
+    on_release: Callable[[int], None],
     on_interrupt: Callable[[Request], None],
     debug: bool,
     /,
@@ -16,6 +17,7 @@ def set_handlers(
 def set_request_size(pages: int, bytes: int, /) -> None: ...
 def set_pieces(smallest: int, plain_writes: bytes, /) -> None: ...
 def system_call(tid: int, /) -> bytes: ...
+def first_thread(tid: int, /) -> int: ...
 
 REQUEST: int
 TURN: int

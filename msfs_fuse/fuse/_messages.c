@@ -1,5 +1,5 @@
 /*
- * Reads and writes, in the kernel's own words.
+ * Reads, writes and closings, in the kernel's own words.
  *
  * FUSE_READ and FUSE_WRITE carry messages, so they are what counts. The inner loop (_loop.c) brings
  * them here as the kernel sent them, past libfuse: they are read and answered by the structures of
@@ -9,6 +9,8 @@
  *   - A write is answered there and then, with what Python's `on_write` says.
  *   - A read is a Request. `on_read` answers it at once, or keeps it: then it waits, and is
  *     answered from wherever the message comes, with no task held for it.
+ *   - Whoever ends closes all that he had open at once, perhaps ten thousands of files, and what
+ *     others ask for then is behind these. So a FUSE_RELEASE is done here, in a part of the time.
  *   - A signal for a reader that waits comes as FUSE_INTERRUPT with the number of its request.
  *     The kernel sends it after the request itself, and there is one reader of the descriptor, so
  *     an interrupt is for a read that waits here, or for a request that has been answered.
@@ -28,6 +30,7 @@ static PyObject *read_handler;      /* (Request, fh, offset, size, flags, cached
                                        -> bytes | None */
 static PyObject *write_handler;     /* (fh, data, tid | None) -> errno, 0 for done */
 static PyObject *uring_handler;     /* (fh, tid, arms) -> bool: it can read now */
+static PyObject *release_handler;   /* (fh) -> None */
 static PyObject *interrupt_handler; /* (Request) -> None */
 static int debug;                   /* print them, as libfuse does the others */
 static PyObject *waiting;           /* number of a request: address of its Request, which leaves
@@ -271,6 +274,17 @@ static int poll_by_uring(const struct fuse_in_header *header, const struct fuse_
     return 1;
 }
 
+static void release(const struct fuse_in_header *header, const struct fuse_release_in *in)
+{
+    PyObject *arguments[] = {NULL, /* the callee's */ PyLong_FromUnsignedLongLong(in->fh)};
+    PyObject *result = call(release_handler, arguments + 1, 1);
+
+    if (result == NULL)
+        PyErr_WriteUnraisable(release_handler);
+    Py_XDECREF(result);
+    answer(header->unique, 0, NULL, 0);
+}
+
 static void interrupt(const struct fuse_interrupt_in *in)
 {
     PyObject *key = PyLong_FromUnsignedLongLong(in->unique);
@@ -319,6 +333,11 @@ int handle_message(const struct fuse_in_header *header)
         show(header, "WRITE");
         write_message(header, in);
         return 1;
+    case FUSE_RELEASE:
+    case FUSE_RELEASEDIR:
+        show(header, "RELEASE");
+        release(header, in);
+        return 1;
     case FUSE_INTERRUPT:
         show(header, "INTERRUPT");
         interrupt(in);
@@ -340,11 +359,11 @@ int handle_message(const struct fuse_in_header *header)
 
 PyObject *set_handlers(PyObject *module, PyObject *args)
 {
-    PyObject *on_read, *on_write, *on_uring_poll, *on_interrupt;
+    PyObject *on_read, *on_write, *on_uring_poll, *on_release, *on_interrupt;
 
     (void)module;
-    if (!PyArg_ParseTuple(args, "OOOOp:set_handlers", &on_read, &on_write, &on_uring_poll,
-                          &on_interrupt, &debug))
+    if (!PyArg_ParseTuple(args, "OOOOOp:set_handlers", &on_read, &on_write, &on_uring_poll,
+                          &on_release, &on_interrupt, &debug))
         return NULL;
     if (waiting == NULL && (waiting = PyDict_New()) == NULL)
         return NULL;
@@ -353,6 +372,7 @@ PyObject *set_handlers(PyObject *module, PyObject *args)
     Py_XSETREF(read_handler, Py_NewRef(on_read));
     Py_XSETREF(write_handler, Py_NewRef(on_write));
     Py_XSETREF(uring_handler, Py_NewRef(on_uring_poll));
+    Py_XSETREF(release_handler, Py_NewRef(on_release));
     Py_XSETREF(interrupt_handler, Py_NewRef(on_interrupt));
     Py_RETURN_NONE;
 }

@@ -19,6 +19,7 @@ libfuse_version = _interpose.libfuse_version
 set_request_size = _interpose.set_request_size
 set_pieces = _interpose.set_pieces
 system_call = _interpose.system_call
+first_thread = _interpose.first_thread
 serve = _interpose.serve
 tell = _interpose.tell
 REQUEST, TURN, EMPTY = _interpose.REQUEST, _interpose.TURN, _interpose.EMPTY

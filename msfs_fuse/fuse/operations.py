@@ -1,8 +1,10 @@
 """FUSE requests: each handler translates one to a call into the core, and its result to a reply.
 
 No handler waits. They are plain functions, so that none can: `handler` makes of each the
-coroutine function that pyfuse3 wants. Reads and writes come from the C extension, to `on_read`
-and `on_write`. The module is long because pyfuse3 wants all handlers in one class; each is short.
+coroutine function that pyfuse3 wants. Reads, writes and closings come from the C extension, to
+`on_read`, `on_write` and `on_release`. What has no handler here is ENOSYS; fsync(2) then succeeds
+without asking, and without holding the lock of a slot meanwhile.
+The module is long because pyfuse3 wants all handlers in one class; each is short.
 """
 
 import errno
@@ -253,14 +255,6 @@ class Operations(pyfuse3.Operations):
         self._listings.read(fh, start_id, token)
 
     @handler
-    def releasedir(self, fh: int) -> None:
-        self._listings.close(fh)
-
-    @handler
-    def fsyncdir(self, fh: int, datasync: bool) -> None:
-        return None
-
-    @handler
     def statfs(self, ctx: pyfuse3.RequestContext) -> pyfuse3.StatvfsData:
         stats = pyfuse3.StatvfsData()
         stats.f_bsize = stats.f_frsize = 1  # so that df is exact
@@ -409,6 +403,17 @@ class Operations(pyfuse3.Operations):
         file = self._files.get(fh)
         return isinstance(file, SlotFile) and file.poll_by_uring(tid, arms)
 
+    def on_release(self, fh: int) -> None:
+        """The last descriptor of a file or a directory is closed."""
+        try:
+            file = self._files.pop(fh, None)
+            if file is None:
+                self._listings.close(fh)
+            elif (dead := file.release()) is not None:
+                self._graves.bury(dead, time.time_ns())
+        except Exception:
+            log.exception("release failed")
+
     @handler
     def poll(
         self,
@@ -422,16 +427,6 @@ class Operations(pyfuse3.Operations):
     @handler
     def flush(self, fh: int) -> None:
         return None  # of control files; slots are opened with FOPEN_NOFLUSH
-
-    @handler
-    def fsync(self, fh: int, datasync: bool) -> None:
-        return None
-
-    @handler
-    def release(self, fh: int) -> None:
-        dead = self._files.pop(fh).release()
-        if dead is not None:
-            self._graves.bury(dead, time.time_ns())
 
     # ---- extended attributes ----
 

@@ -1,6 +1,5 @@
 """Permission bits, where the kernel does not check them for us."""
 
-import contextlib
 import stat
 from typing import NamedTuple
 
@@ -8,6 +7,7 @@ import pyfuse3
 
 from msfs_fuse.core.shares import ROOT_UID
 from msfs_fuse.core.slot import Access, Node, Slot
+from msfs_fuse.fuse import procfs
 
 
 class Credentials(NamedTuple):
@@ -23,11 +23,8 @@ class Credentials(NamedTuple):
     @classmethod
     def of(cls, ctx: pyfuse3.RequestContext) -> "Credentials":
         """Those of the process that makes a request."""
-        groups = {ctx.gid}
-        if ctx.uid != ROOT_UID:
-            with contextlib.suppress(OSError, RuntimeError):  # gone, or in another PID namespace
-                groups |= pyfuse3.get_sup_groups(ctx.pid)
-        return cls(ctx.uid, frozenset(groups))
+        others = procfs.groups_of(ctx.pid) if ctx.uid != ROOT_UID else ()
+        return cls(ctx.uid, frozenset({ctx.gid, *others}))
 
     def may_open(self, slot: Slot, access: Access) -> bool:
         """Whether the slot's own permission bits let it."""

@@ -5,6 +5,7 @@ import re
 import time
 
 from msfs_fuse.fuse import interpose
+from msfs_fuse.fuse.thrift import Credit
 
 # Numbers of system calls. Those of i386 are among those of x86_64.
 MACHINE = os.uname().machine
@@ -19,11 +20,36 @@ _PATIENCE, _MOST_PATIENCE, _PATIENCE_BACK = 0.01, 0.03, 0.01
 _PAUSE = 20e-6
 
 
+# What is read of callers in other user namespaces may take this part of the time, after so many
+# seconds at once. In one of his own, whoever has subordinate ids puts his processes into 65,536
+# groups, and the kernel takes milliseconds to write these down, whatever of it is read.
+_strangers = Credit(part=0.05, at_once=0.02)
+
+
+def _user_namespace(process: int | str) -> str | None:
+    try:
+        return os.readlink(f"/proc/{process}/ns/user")
+    except OSError:
+        return None
+
+
 def _status_field(tid: int, field: str) -> str | None:
+    """The rest of a line of /proc/TID/status; None if it cannot be seen, or others took too long.
+
+    Of our own user namespace all are looked at: there only root puts processes into groups.
+    """
+    if _user_namespace(tid) == _user_namespace("self"):
+        return _read_status(tid, field)
+    if not _strangers.is_left():
+        return None
+    return _strangers.spend(lambda: _read_status(tid, field))
+
+
+def _read_status(tid: int, field: str) -> str | None:
     try:
         # The name of the process comes first, cut at 15 bytes wherever that is.
         with open(f"/proc/{tid}/status", errors="replace") as file:
-            match = re.search(rf"^{field}:\s*(\S+)", file.read(), re.MULTILINE)
+            match = re.search(rf"^{field}:[ \t]*(.*)", file.read(), re.MULTILINE)
     except OSError:
         return None
     return match[1] if match else None
@@ -35,15 +61,18 @@ def umask_of(tid: int) -> int:
     return int(value, 8) if value else 0o077
 
 
+def groups_of(tid: int) -> set[int]:
+    """The supplementary groups of a thread; none if they cannot be seen."""
+    return set(map(int, (_status_field(tid, "Groups") or "").split()))
+
+
 def process_of(tid: int) -> int:
     """The process that a thread belongs to; the thread id itself if it cannot be told."""
     try:
         os.close(os.pidfd_open(tid))  # takes none but a process's first thread
         return tid
     except OSError:
-        pass
-    value = _status_field(tid, "Tgid")
-    return int(value) if value else tid
+        return interpose.first_thread(tid) or tid
 
 
 class SystemCalls:

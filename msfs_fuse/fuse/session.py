@@ -47,6 +47,7 @@ class Session:
             operations.on_read,
             operations.on_write,
             operations.on_uring_poll,
+            operations.on_release,
             operations.replies.interrupt,
             "debug" in options,
         )

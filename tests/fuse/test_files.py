@@ -58,7 +58,7 @@ async def test_slot_poll(kernel: Kernel) -> None:
 async def test_slot_release_answers_who_waits(kernel: Kernel) -> None:
     server = await kernel.create("slot")
     waiting = kernel.read(server)
-    await kernel.release(server)
+    kernel.release(server)
     assert waiting.answer == errno.EBADF
 
 
@@ -68,7 +68,7 @@ async def test_slot_release_tells_of_what_was_lost(
     caplog.set_level(logging.INFO)
     client = await kernel.create("a\nforged", os.O_WRONLY)
     kernel.write(client, b"x")
-    await kernel.release(client)
+    kernel.release(client)
     assert "slot 'a\\nforged' died with 1 messages unread" in caplog.text
 
 
@@ -79,7 +79,7 @@ async def test_remote_file() -> None:
     assert kernel.write(client, b"x" * 425) == errno.EMSGSIZE
     assert kernel.write(client, b"") == errno.EINVAL
     assert kernel.read(client).answer == errno.EBADF
-    await kernel.release(client)
+    kernel.release(client)
 
 
 async def test_what_is_written_to_all_reaches_this_host_too() -> None:
@@ -101,7 +101,7 @@ async def test_control_file_is_as_it_was_when_opened(kernel: Kernel) -> None:
     assert kernel.operations.on_read(Read(), fh, 9, 5, 0, False, 1) == data[9:14]
     assert await kernel.poll(fh) == READABLE
     assert kernel.write(fh, b"x") == errno.EBADF
-    await kernel.release(fh)
+    kernel.release(fh)
 
 
 async def test_what_goes_wrong_inside_is_eio(

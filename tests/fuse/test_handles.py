@@ -29,7 +29,7 @@ async def test_open_directories(kernel: Kernel, caplog: pytest.LogCaptureFixture
     with refused_with(errno.ENFILE):
         await kernel.create("slot")
     await open_directory(kernel, BOB)
-    await kernel.ask("releasedir", opened[0])
+    kernel.release(opened[0])
     await open_directory(kernel, ALICE)
     assert kernel.mail.shares.handles == 33
 
@@ -39,7 +39,7 @@ async def test_names_on_other_hosts(kernel: Kernel) -> None:
     with refused_with(errno.ENFILE):
         await kernel.open("@there/slot")
     await kernel.open("@there/slot", by=BOB)
-    await kernel.release(opened[0])
+    kernel.release(opened[0])
     await kernel.open("@there/slot")
     assert kernel.mail.shares.handles == 33
 
@@ -53,7 +53,7 @@ async def test_control_files_count_by_their_length(kernel: Kernel) -> None:
             opened.append(await kernel.open(".msfs/peers", os.O_RDONLY))
     await kernel.open(".msfs/metrics", os.O_RDONLY, by=BOB)
     for number in opened:
-        await kernel.release(number)
+        kernel.release(number)
     assert kernel.mail.shares.of(ALICE.uid).handles == 0
     assert kernel.mail.shares.handles == weight
 
@@ -77,4 +77,4 @@ def test_a_flood_of_control_files_takes_a_part_of_the_time() -> None:
 async def test_a_control_file_is_new_for_whoever_comes_seldom(kernel: Kernel) -> None:
     for number in range(20):
         assert f"slots_created: {number}\n" in await kernel.contents(".msfs/status")
-        await kernel.release(await kernel.create("slot"))
+        kernel.release(await kernel.create("slot"))

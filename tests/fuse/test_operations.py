@@ -35,9 +35,9 @@ async def test_what_is_not_there(kernel: Kernel) -> None:
 async def test_a_slot_is_gone_with_its_last_handle(kernel: Kernel) -> None:
     server = await kernel.create("slot")
     client = await kernel.open("slot")
-    await kernel.release(server)
+    kernel.release(server)
     await kernel.lookup("slot")
-    await kernel.release(client)
+    kernel.release(client)
     with refused_with(errno.ENOENT):
         await kernel.lookup("slot")
 

@@ -4,10 +4,11 @@ import contextlib
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 
 from msfs_fuse.fuse import interpose
-from msfs_fuse.fuse.procfs import SystemCalls
+from msfs_fuse.fuse.procfs import SystemCalls, groups_of, process_of, umask_of
 
 # Busy for so many seconds, then in read(2).
 BUSY = """
@@ -77,3 +78,29 @@ def test_as_many_threads_as_there_are_can_be_looked_at() -> None:
                     pass
                 assert len(call) > 6, call
         assert len(os.listdir("/proc/self/fd")) < 64 + 40
+
+
+def test_the_process_of_a_thread() -> None:
+    read_end, write_end = os.pipe()
+    thread = threading.Thread(target=os.read, args=(read_end, 1))
+    thread.start()
+    try:
+        assert thread.native_id is not None
+        assert thread.native_id != os.getpid()
+        assert process_of(thread.native_id) == process_of(os.getpid()) == os.getpid()
+    finally:
+        os.write(write_end, b"x")
+        thread.join()
+        os.close(read_end)
+        os.close(write_end)
+    assert process_of(0) == 0
+
+
+def test_groups_and_umask_of_a_process() -> None:
+    before = os.umask(0o027)
+    try:
+        assert umask_of(os.getpid()) == 0o027
+    finally:
+        os.umask(before)
+    assert groups_of(os.getpid()) == set(os.getgroups())
+    assert (umask_of(0), groups_of(0)) == (0o077, set())

@@ -49,7 +49,7 @@ async def test_room_in_the_mount_wakes_who_polls_elsewhere(kernel: Kernel, relie
     if relief == "read":
         kernel.read(full)
     else:
-        await kernel.release(full)
+        kernel.release(full)
     assert poll.notified == 1
 
 
@@ -77,7 +77,7 @@ async def test_a_closed_file_is_not_woken(kernel: Kernel) -> None:
     client = await kernel.open("slot")
     poll = Poll()
     await kernel.poll(client, poll)
-    await kernel.release(client)
+    kernel.release(client)
     kernel.write(server, b"x")
     assert poll.notified == 0
 
@@ -166,7 +166,7 @@ async def test_who_is_told_later_and_closes_is_not_told(
         await kernel.poll(client, slow)
         kernel.write(server, b"x")
         kernel.read(server)
-    await kernel.release(client)
+    kernel.release(client)
     await nursery.start(kernel.operations.replies.polls.run)
     await trio.sleep(0.01)
     assert slow.notified == 1

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import Mount
+from tests.conftest import Mount, MountFactory
 from tests.support.processes import (
     SERVER,
     is_root,
@@ -245,3 +245,19 @@ def test_open_directories_cost_little(mount: Mount) -> None:
         process.stdin.flush()
         assert line_of(process) == "open"
         assert resident_bytes(mount.daemon.pid) - before < 5 * 1024 * 1024
+
+
+def test_fsync_is_not_asked_again(mount_with: MountFactory) -> None:
+    """The kernel holds the lock of a slot meanwhile, and any client could call it all the time."""
+    mount = mount_with("debug")
+    code = """
+    slot = os.open(sys.argv[1] + "/slot", os.O_RDWR | os.O_CREAT)
+    directory = os.open(sys.argv[1], os.O_RDONLY)
+    for _ in range(20):
+        os.fsync(slot)
+        os.fdatasync(slot)
+        os.fsync(directory)
+    """
+    run(code, mount.path)
+    wait_until(lambda: "opcode: RELEASE" in mount.log.read_text())
+    assert mount.log.read_text().count("opcode: FSYNC") == 2  # of a file and of a directory

@@ -312,6 +312,43 @@ def test_this_hosts_name_is_no_way_around_a_closed_directory(mount: Mount) -> No
         assert attempt(BOB, CLIENT, mount / f"@{mount.status()['host']}/dir/slot") == "EACCES"
 
 
+def test_who_is_in_very_many_groups_takes_no_time_from_others(mount: Mount) -> None:
+    """Subordinate ids let a user be in 65,536, and to find them out takes milliseconds."""
+    code = """
+    import ctypes, threading
+    slot, own_name, most = sys.argv[1], sys.argv[2], int(sys.argv[3])
+    os.setgroups([3001, *range(100_000, 100_000 + most)])
+    os.setgid(2002)
+    os.setuid(2002)
+    assert ctypes.CDLL(None).unshare(0x10000000) == 0  # CLONE_NEWUSER
+    os.close(os.open(slot, os.O_WRONLY))
+    outcomes = []
+
+    def use():
+        for _ in range(100):
+            os.close(os.open(slot, os.O_WRONLY))  # by a thread: its process is looked for
+            try:
+                os.close(os.open(own_name, os.O_WRONLY))
+                outcomes.append(None)
+            except PermissionError:
+                outcomes.append("EACCES")
+
+    thread = threading.Thread(target=use)
+    thread.start()
+    thread.join()
+    assert len(outcomes) == 100
+    print(outcomes[0], outcomes.count("EACCES") > 50)
+    """
+    own_name = mount / f"@{mount.status()['host']}" / "slot"
+    client = "os.open(sys.argv[1], os.O_WRONLY)"
+    with holding(ALICE, mount / "slot", SERVER, umask=0):
+        os.chown(mount / "slot", ALICE, GROUP)
+        os.chmod(mount / "slot", 0o620)
+        assert run(code, mount / "slot", own_name, 60_000) == "None True"
+        assert attempt(BOB, client, own_name, groups=(GROUP,)) == "None"
+        assert attempt(BOB, client, own_name) == "EACCES"
+
+
 def test_a_directory_does_not_take_a_remote_slot_from_others(mount: Mount) -> None:
     assert attempt(BOB, CLIENT, mount / "@far/alerts") == "EHOSTUNREACH"
     assert attempt(ALICE, "os.mkdir(sys.argv[1])", mount / "@far/alerts") == "EPERM"

@@ -136,8 +136,8 @@ class Kernel:
         info = await self._ask("open", await self.lookup(path, by), flags, by)
         return cast(int, info.fh)
 
-    async def release(self, fh: int) -> None:
-        await self._ask("release", fh)
+    def release(self, fh: int) -> None:
+        self.operations.on_release(fh)
 
     async def poll(self, fh: int, handle: Poll | None = None) -> int:
         return cast(int, await self._ask("poll", 0, fh, handle, ALICE))
@@ -146,7 +146,7 @@ class Kernel:
         """What a control file holds."""
         fh = await self.open(path, os.O_RDONLY)
         data = self.operations.on_read(Read(), fh, 0, 1 << 20, os.O_RDONLY, False, 1)
-        await self.release(fh)
+        self.release(fh)
         assert data is not None
         return data.decode()
 
