@@ -65,6 +65,27 @@ def test_no_way_round_the_mode_of_a_slot_by_another_mount(hosts: list[Host]) -> 
         assert settle(private, 1) == [b"welcome"]
 
 
+_BROADCAST = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+for address in sys.argv[1:]:
+    sock.sendto(bytes(64), (address, 4424))
+"""
+
+
+def test_what_is_broadcast_is_not_taken(hosts: list[Host]) -> None:
+    """One datagram would have all hosts answer, wherever its source says."""
+    ada, bob = hosts[:2]
+    with mounted([ada], "") as (mount,):
+        before = metric(mount, "dropped", reason="unmasked")
+        command = [*bob.inside, "/usr/bin/python3", "-c", _BROADCAST]
+        addresses = ["10.77.0.255", ada.address]
+        subprocess.run([*command, *addresses], check=True, timeout=10)
+        wait_until(lambda: metric(mount, "dropped", reason="unmasked") > before)
+        assert metric(mount, "dropped", reason="unmasked") == before + 1
+
+
 # Tries to get what comes to a port, in every way that socket(7) and ip(7) know; says what it has.
 _THIEF = """
 import os, select, socket, sys, time

@@ -174,9 +174,14 @@ class Handshake:
 
     # ---- what comes ----
 
-    def take_probe(self, key: DomainKey, header: Header, body: bytes, way: Way, now: float) -> None:
+    def take_probe(
+        self, key: DomainKey, header: Header, body: bytes, way: Way, now: float, by_group: bool
+    ) -> None:
         """Somebody asks who we are. Raises Refused."""
         probe = Probe.parse(body)
+        if by_group and not probe.to_host:
+            # Its source, which may be false, would get more than was sent. Who asks all names one.
+            raise Refused(Reason.OTHER_DESTINATION)
         if probe.to_mount not in (ANY_MOUNT, self._here.own.mount) or probe.to_host not in (
             "",
             fold(self._here.identity.host),

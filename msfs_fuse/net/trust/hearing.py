@@ -209,7 +209,7 @@ class Hearing:
             mount.group[key] = cipher
             check_host(mount, way)
         if header.kind is Kind.PROBE:
-            self._handshake.take_probe(key, header, body, way, now)
+            self._handshake.take_probe(key, header, body, way, now, by_group)
         elif header.kind is Kind.PROOF:
             self._handshake.take_proof(key, header, body, way, now)
         else:

@@ -1,5 +1,6 @@
 """Multicast: the groups of a domain, and the sockets that send and listen there."""
 
+import ctypes
 import hashlib
 import ipaddress
 import logging
@@ -16,12 +17,23 @@ _IPV6_MULTICAST_ALL = 29
 _IP_MTU_DISCOVER = 10
 _IP_PMTUDISC_DONT = 0
 _SO_RCVBUFFORCE = 33
+_SO_ATTACH_FILTER = 26
 _SO_MEMINFO = 55  # <asm-generic/socket.h>
 
 _IN_PKTINFO = struct.Struct("@i4s4s")
 _IP_MREQN = struct.Struct("@4s4si")
 _IPV6_MREQ = struct.Struct("@16si")
 _ANY = bytes(4)
+
+# A program of classic BPF, <linux/filter.h>: what was sent to this host alone is taken.
+_SOCK_FILTER = struct.Struct("@HBBI")
+_SOCK_FPROG = struct.Struct("@HP")
+_TO_US_ALONE = (
+    (0x20, 0, 0, 0xFFFFF004),  # load the packet's type: SKF_AD_OFF + SKF_AD_PKTTYPE
+    (0x15, 0, 1, 0),  # PACKET_HOST, or skip one
+    (0x06, 0, 0, 0xFFFFFFFF),  # take all of it
+    (0x06, 0, 0, 0),  # drop it
+)
 
 
 def groups(seed: bytes) -> Mapping[int, str]:
@@ -57,6 +69,14 @@ def drops(sock: socket.socket) -> int:
         return int.from_bytes(sock.getsockopt(socket.SOL_SOCKET, _SO_MEMINFO, 36)[32:], "little")
     except OSError:
         return 0
+
+
+def take_no_broadcast(sock: socket.socket) -> None:
+    """Have a socket receive only what was sent to this host alone."""
+    program = b"".join(_SOCK_FILTER.pack(*each) for each in _TO_US_ALONE)
+    kept = ctypes.create_string_buffer(program)  # the kernel copies it
+    prog = _SOCK_FPROG.pack(len(_TO_US_ALONE), ctypes.addressof(kept))
+    sock.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, prog)
 
 
 def prepare_sending(sock: socket.socket) -> None:

@@ -62,7 +62,9 @@ _ANY = {socket.AF_INET: "0.0.0.0", socket.AF_INET6: "::"}
 @dataclass
 class _UdpCounts(SendCounts):
     send_failed: int = counter("Datagrams that the kernel refused: no route, no link.")
-    receive_overflow: int = counter("Datagrams that the kernel dropped, its buffer being full.")
+    receive_overflow: int = counter(
+        "Datagrams that the kernel dropped: its buffer was full, or they were broadcast."
+    )
 
 
 class UdpTransport(Transport):
@@ -249,6 +251,7 @@ class UdpTransport(Transport):
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         multicast.prepare_sending(sock)
+        multicast.take_no_broadcast(sock)
         try:
             sock.bind((_ANY[family], self._port))
         except OSError as error:

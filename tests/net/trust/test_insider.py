@@ -6,9 +6,18 @@ from dataclasses import replace
 import pytest
 
 from msfs_fuse.net.trust import limits
-from msfs_fuse.net.trust.bodies import SIGNATURE_SIZE, Card, GroupType, card_to_sign
+from msfs_fuse.net.trust.bodies import (
+    ANY_MOUNT,
+    SIGNATURE_SIZE,
+    Card,
+    GroupType,
+    Probe,
+    card_to_sign,
+)
 from msfs_fuse.net.trust.domain import TooMany
 from msfs_fuse.net.trust.keys import domain_context
+from msfs_fuse.net.trust.own import Own
+from msfs_fuse.net.trust.questions import PROBE_SIZE
 from msfs_fuse.net.trust.wire import ID_SIZE, SALT_SIZE, Kind, Reason, pack_header, seal
 from tests.support.trust import KEY, Corp, Node, Packet, Wire, message, way_of
 
@@ -116,6 +125,17 @@ def test_hellos_of_former_starts_keep_no_host_out(
     wire.node(identity, 4)
     repeat(3)
     assert all(node.knows("dan") for node in nodes)
+
+
+def test_a_question_to_all_is_answered_by_whom_it_names(wire: Wire, nodes: list[Node]) -> None:
+    """Else one with a false source would bring its victim an answer of every host."""
+    eve = Own(nodes[1].domain.identity, CONTEXT, wire.now, wire.rng.randbytes)
+    for to_host, answers in (("", 0), ("ann", 1)):
+        body = Probe(ANY_MOUNT, to_host, wire.rng.randbytes(16), 0, False, eve.card).pack()
+        wire.log.clear()
+        wire.post(Packet(99, None, eve.seal_for_all(Kind.PROBE, body, wire.now, PROBE_SIZE)))
+        wire.run(0.1)
+        assert sum(packet.destination == 99 for packet in wire.log) == answers
 
 
 # ---- hosts that are looked for ----
