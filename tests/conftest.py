@@ -20,8 +20,8 @@ from msfs_fuse.mounts import our_mounts
 from tests.support.boot import CHECKOUT, Machine
 
 # Enough where others have the cores, in seconds.
-START_TIMEOUT = 30.0
-END_TIMEOUT = 15.0
+START_TIMEOUT = 60.0
+END_TIMEOUT = 30.0
 
 _CLONE_NEWNS = 0x20000  # <linux/sched.h>
 

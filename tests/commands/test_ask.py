@@ -83,11 +83,11 @@ def test_a_command_that_takes_too_long_is_killed_with_what_it_has_started(
     """The next question has its answer, though the first would have taken for ever."""
     ids = tmp_path / "ids"
     command = f'[ "$(cat)" = quick ] && echo yes && exit; sleep 1000 & echo $! $$ >{ids}; wait'
-    with answering(mount, "q", "--exec", command, "--timeout", "1", "-n", "2") as server:
+    with answering(mount, "q", "--exec", command, "--timeout", "3", "-n", "2") as server:
         assert msfs(mount, "ask", "q", "slow", "-t", 0.1).returncode == Exit.TIMEOUT
         assert msfs(mount, "ask", "q", "quick", "-t", TIMEOUT).stdout == "yes\n"
         assert (
-            "q: the command took more than 1 s" in server.communicate(timeout=TIMEOUT)[1].decode()
+            "q: the command took more than 3 s" in server.communicate(timeout=TIMEOUT)[1].decode()
         )
         assert server.returncode == Exit.FAILED
     assert len(ids.read_text().split()) == 2
@@ -108,12 +108,13 @@ def test_a_command_that_hides_from_its_end_holds_nobody_up(mount: Mount, tmp_pat
     hidden = tmp_path / "hidden"
     hides = f'setsid sh -c "echo \\$\\$ >{hidden}; exec sleep 1000" &'
     command = f'[ "$(cat)" = quick ] && echo yes && exit; {hides}'
-    with answering(mount, "q", "--exec", command, "--timeout", "1") as server:
+    with answering(mount, "q", "--exec", command, "--timeout", "3") as server:
         try:
             assert msfs(mount, "ask", "q", "slow", "-t", 0.1).returncode == Exit.TIMEOUT
             assert msfs(mount, "ask", "q", "quick", "-t", TIMEOUT).stdout == "yes\n"
             assert server.poll() is None
         finally:
+            wait_until(lambda: hidden.exists() and hidden.read_text().endswith("\n"))
             os.kill(int(hidden.read_text()), signal.SIGKILL)
 
 
@@ -131,7 +132,7 @@ def test_nobody_listens(mount: Mount) -> None:
 def test_the_answer_slot_is_for_those_who_know_its_name(mount: Mount) -> None:
     asked = Mailslot("q", mount=str(mount.path))
     process = subprocess.Popen(
-        [*MSFS, "ask", "q", "what?", "--all", "-t", "1", "--mount", str(mount.path)],
+        [*MSFS, "ask", "q", "what?", "--all", "-t", "60", "--mount", str(mount.path)],
         stdout=subprocess.PIPE,
         umask=0o077,
     )
@@ -145,13 +146,16 @@ def test_the_answer_slot_is_for_those_who_know_its_name(mount: Mount) -> None:
         assert mount.attribute(f"{directory}/{name}", "network") == "off"
         send(line, "one", mount=str(mount.path))
         send(line, "two", mount=str(mount.path))
-        assert process.communicate(timeout=TIMEOUT)[0] == b"one\ntwo\n"
-    assert os.listdir(mount / directory) == []
+        assert process.stdout is not None
+        assert [process.stdout.readline() for _ in range(2)] == [b"one\n", b"two\n"]
+        process.terminate()
+        assert process.wait(TIMEOUT) == -signal.SIGTERM
+    wait_until(lambda: os.listdir(mount / directory) == [])
 
 
 def test_one_at_random(mount: Mount) -> None:
     asked = Mailslot("q", mount=str(mount.path))
-    command = [*MSFS, "ask", "q", "--random", "--json", "-t", "1", "--mount", str(mount.path)]
+    command = [*MSFS, "ask", "q", "--random", "--json", "-t", "5", "--mount", str(mount.path)]
     with asked, subprocess.Popen(command, stdout=subprocess.PIPE) as process:
         line = asked.receive(TIMEOUT).text.partition("\n")[0]
         for answer in ("a", "b", "c"):

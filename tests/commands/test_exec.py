@@ -156,7 +156,7 @@ def test_control_c_at_the_terminal_lets_the_command_finish(mount: Mount, tmp_pat
 
 def test_the_time_does_not_cut_a_command_short(mount: Mount) -> None:
     client = write(mount, "a", b"one", b"two")
-    result = msfs(mount, "listen", "a", "-t", 0.5, "--exec", "sleep 1; cat")
+    result = msfs(mount, "listen", "a", "-t", 2, "--exec", "sleep 3; cat")
     assert (result.returncode, result.stdout) == (Exit.OK, "one")
     assert take(mount, "a") == [b"two"]
     os.close(client)

@@ -190,14 +190,14 @@ def test_time_is_over_without_a_message(mount: Mount) -> None:
 
 def test_time_is_over_before_all_messages(mount: Mount) -> None:
     client = write(mount, "a", b"one", b"two")
-    result = msfs(mount, "listen", "a", "-t", 0.5, "-n", 3)
+    result = msfs(mount, "listen", "a", "-t", 2, "-n", 3)
     assert (result.returncode, result.stdout) == (Exit.TIMEOUT, "one\ntwo\n")
     os.close(client)
 
 
 def test_time_is_over_after_some_messages(mount: Mount) -> None:
     client = write(mount, "a", b"one")
-    result = msfs(mount, "listen", "a", "-t", 0.5)
+    result = msfs(mount, "listen", "a", "-t", 2)
     assert (result.returncode, result.stdout) == (Exit.OK, "one\n")
     os.close(client)
 
@@ -212,7 +212,7 @@ def test_the_time_is_over_even_under_a_flood(mount: Mount) -> None:
             pass  # it is full
     """
     with (
-        listening(mount, "-t", 1, stdout=subprocess.DEVNULL) as listener,
+        listening(mount, "-t", 3, stdout=subprocess.DEVNULL) as listener,
         started(code, mount / "a"),
     ):
         assert listener.wait(TIMEOUT) == Exit.OK

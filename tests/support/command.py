@@ -12,7 +12,7 @@ from tests.conftest import Mount
 from tests.support.processes import wait_until
 
 MSFS = (sys.executable, "-m", "msfs_fuse")
-TIMEOUT = 40.0
+TIMEOUT = 60.0
 
 Result = subprocess.CompletedProcess[str]
 

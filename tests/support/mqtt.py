@@ -24,7 +24,7 @@ Carry = Callable[[trio.SocketStream, trio.SocketStream], Awaitable[None]]
 
 CORP = Corp()
 SENDER = Sender("ignored", 1000, 42)
-PATIENCE = 20.0
+PATIENCE = 40.0
 
 
 def broker_at(url: str, **options: Any) -> BrokerSettings:

@@ -321,7 +321,7 @@ def drain(fd: int, silence: float = 2.0) -> list[bytes]:
     return messages
 
 
-def settle(fd: int, expected: int, timeout: float = 20.0, quiet: float = 0.2) -> list[bytes]:
+def settle(fd: int, expected: int, timeout: float = 40.0, quiet: float = 0.2) -> list[bytes]:
     """Read until as many messages have come, and then for a while more, in case of duplicates."""
     messages: list[bytes] = []
     deadline = time.monotonic() + timeout

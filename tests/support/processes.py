@@ -17,7 +17,7 @@ import pytest
 ALICE = 2001
 BOB = 2002
 
-TIMEOUT = 40.0
+TIMEOUT = 60.0
 
 # How a server opens its slot.
 SERVER = os.O_RDWR | os.O_CREAT
@@ -120,7 +120,7 @@ def msfs(*arguments: object, uid: int | None = None) -> "subprocess.CompletedPro
     )
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 30.0) -> None:
+def wait_until(condition: Callable[[], bool], timeout: float = 60.0) -> None:
     """Wait for something that another process brings about."""
     deadline = time.monotonic() + timeout
     while not condition():
