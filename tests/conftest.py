@@ -160,7 +160,7 @@ def force_unmount(path: Path) -> None:
     """Take a mount away, live or dead, used or not."""
     command = ["umount", "-i", "-l"] if os.geteuid() == 0 else ["fusermount3", "-uz"]
     while is_mounted(path):
-        subprocess.run([*command, str(path)], check=True, timeout=10)
+        subprocess.run([*command, str(path)], check=True, timeout=60)
 
 
 MountFactory = Callable[..., Mount]

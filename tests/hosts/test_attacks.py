@@ -384,9 +384,12 @@ def test_what_a_flood_takes_of_what_is_good(lan: Lan) -> None:
         assert sees(ada, "bob")
 
 
-def test_what_a_full_buffer_loses_is_counted(hosts: list[Host]) -> None:
+def test_what_a_full_buffer_loses_is_counted(lan: Lan) -> None:
     """A daemon that does not run takes nothing: the kernel's buffer overflows."""
-    with mounted(hosts[:2], "") as (ada, bob), served(bob, "slot") as slot:
+    # By IPv4 alone: who is silent for long is written to by IPv6 then, and what comes by two ways
+    # may come too late to be taken.
+    hosts = [lan.add(name, v6=False) for name in ("ada", "bob")]
+    with mounted(hosts, "") as (ada, bob), served(bob, "slot") as slot:
         os.kill(bob.daemon.pid, 19)  # SIGSTOP
         try:
             fd = os.open(ada / "@bob/slot", os.O_WRONLY)

@@ -21,12 +21,12 @@ _serial = itertools.count()
 
 def ip(*words: object) -> None:
     """Run ip(8)."""
-    subprocess.run(["ip", *map(str, words)], check=True, timeout=10)
+    subprocess.run(["ip", *map(str, words)], check=True, timeout=60)
 
 
 def tc(*words: object) -> bool:
     """Run tc(8); whether the kernel can do that."""
-    done = subprocess.run(["tc", *map(str, words)], capture_output=True, text=True, timeout=10)
+    done = subprocess.run(["tc", *map(str, words)], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0 or "unknown" in done.stderr, done.stderr
     return done.returncode == 0
 
@@ -107,7 +107,7 @@ class Host:
         """What /proc/net tells of UDP in this namespace."""
         files = [f"/proc/net/{name}" for name in ("udp", "udp6", "raw", "raw6", "igmp", "netlink")]
         return subprocess.run(
-            [*self.inside, "cat", *files], capture_output=True, text=True, check=True, timeout=10
+            [*self.inside, "cat", *files], capture_output=True, text=True, check=True, timeout=60
         ).stdout
 
 
@@ -168,7 +168,7 @@ class Lan:
         ip("-n", self.switch, "link", "set", port, "master", "bridge", "up")
         knob = f"echo {int(not v6)} > /proc/sys/net/ipv6/conf/eth0/disable_ipv6"
         knob += " && echo 0 > /proc/sys/net/ipv6/conf/eth0/accept_dad"
-        subprocess.run([*host.inside, "sh", "-c", knob], check=True, timeout=10)
+        subprocess.run([*host.inside, "sh", "-c", knob], check=True, timeout=60)
         ip("-n", namespace, "link", "set", "lo", "up")
         ip("-n", namespace, "link", "set", "eth0", "up")
         if v4:

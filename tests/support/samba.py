@@ -134,7 +134,7 @@ def smbd(server: Nmbd) -> Iterator[None]:
 def listens(host: Host) -> bool:
     """Whether somebody listens on TCP port 139 of a host."""
     command = [*host.inside, "cat", "/proc/net/tcp", "/proc/net/tcp6"]
-    table = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10).stdout
+    table = subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
     addresses = [line.split()[1] for line in table.splitlines()[1:]]
     return any(address.endswith(":008B") for address in addresses)
 
@@ -147,7 +147,7 @@ def nmblookup(host: Host, *arguments: str) -> str:
         [*host.inside, "nmblookup", "-s", str(conf), *arguments],
         capture_output=True,
         text=True,
-        timeout=20,
+        timeout=60,
         check=False,
     )
     return done.stdout + done.stderr

@@ -73,5 +73,5 @@ class Terminal:
             capture_output=True,
             text=True,
             check=True,
-            timeout=10,
+            timeout=60,
         ).stdout
