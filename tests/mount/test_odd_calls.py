@@ -257,3 +257,20 @@ def test_open_control_files_and_listings(mount_with: MountFactory) -> None:
     before = memory()
     assert run(code, mount.path) == "open"
     assert memory() - before < 50_000_000
+
+
+def test_a_limit_of_the_size_of_files_cuts_a_message(mount: Mount) -> None:
+    """The kernel passes no more of it, and write(2) says so."""
+    code = """
+    import resource, signal
+    slot = os.open(sys.argv[1], os.O_RDWR | os.O_CREAT)
+    client = os.open(sys.argv[1], os.O_WRONLY | os.O_APPEND)
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1024, 1024))
+    print(os.write(slot, b"x" * 3000), len(os.read(slot, 5000)))
+    try:
+        os.write(client, b"x")
+    except OSError as error:
+        print(errno.errorcode[error.errno])
+    """
+    assert run(code, mount / "slot").split("\n") == ["1024 1024", "EFBIG"]
