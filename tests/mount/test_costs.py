@@ -249,7 +249,7 @@ def test_open_directories_cost_little(mount: Mount) -> None:
 
 def test_fsync_is_not_asked_again(mount_with: MountFactory) -> None:
     """The kernel holds the lock of a slot meanwhile, and any client could call it all the time."""
-    debug = "import runpy, sys; sys.argv.insert(2, '-d'); runpy.run_module('msfs_fuse', run_name='__main__')"
+    debug = "import sys; from msfs_fuse.commands.main import main; sys.argv.insert(2, '-d'); main()"
     mount = mount_with(program=("-c", debug))
     code = """
     slot = os.open(sys.argv[1] + "/slot", os.O_RDWR | os.O_CREAT)
