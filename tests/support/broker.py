@@ -3,8 +3,8 @@
 import contextlib
 import datetime
 import ipaddress
+import itertools
 import os
-import random
 import shutil
 import signal
 import socket
@@ -33,20 +33,18 @@ def program(name: str) -> str:
 
 
 # Below those that the kernel gives to whoever asks for any: while a broker is away nobody gets its
-# port, and no two tests get one.
+# port. Each process goes through them from a place of its own.
 _PORTS = range(20_000, 32_000)
-_given: set[int] = set()
+_serial = itertools.count(os.getpid() * 97)
 
 
 def free_port(kind: socket.SocketKind = socket.SOCK_STREAM) -> int:
-    """A port of loopback that nobody has, and that this process gets once."""
+    """A port of loopback that nobody has."""
     while True:
-        port = random.choice(_PORTS)
+        port = _PORTS[next(_serial) % len(_PORTS)]
         with contextlib.suppress(OSError), socket.socket(type=kind) as probe:
             probe.bind(("127.0.0.1", port))
-            if port not in _given:
-                _given.add(port)
-                return port
+            return port
 
 
 def accepts(where: int | Path) -> bool:
@@ -163,8 +161,11 @@ def nats(
     directory.mkdir(exist_ok=True)
     config = directory / "nats.conf"
     port = free_port()
-    routes = ""
+    routes = replicas = ""
     if cluster is not None:
+        # As many as there are nodes, and not as it knows of when the first client comes: with less
+        # there is no majority once one is killed.
+        replicas = f", stream_replicas: {len(cluster[1])}"
         own, all_ = cluster
         others = ", ".join(f"nats://127.0.0.1:{each}" for each in all_ if each != own)
         routes = f'cluster {{ name: test, listen: "127.0.0.1:{own}", routes: [{others}] }}\n'
@@ -172,7 +173,7 @@ def nats(
     config.write_text(
         f'server_name: {name}\nlisten: "127.0.0.1:{free_port()}"\n'
         f'jetstream {{ store_dir: "{directory}/store" }}\n{routes}'
-        f'mqtt {{ listen: "127.0.0.1:{port}"{secure} }}\n'
+        f'mqtt {{ listen: "127.0.0.1:{port}"{secure}{replicas} }}\n'
     )
     command = (program("nats-server"), "-c", config)
     scheme = "mqtts" if tls else "mqtt"
