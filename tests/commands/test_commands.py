@@ -152,6 +152,7 @@ def test_a_host_out_of_reach(mount: Mount, target: str) -> None:
 def test_a_message_over_the_limit_names_the_limit(slot: Mount) -> None:
     result = msfs(slot, "send", "a", input="x" * 70_000)
     assert "takes up to 65536 bytes, the message has 70000" in refusal(result)
+    assert take(slot, "a") == []  # what can be set is its server's
     slot.set_attribute("a", "max_message_size", "10")
     assert "takes up to 10 bytes, the message has 11" in refusal(msfs(slot, "send", "a", "x" * 11))
     assert "takes up to 10 bytes" in refusal(
@@ -382,6 +383,7 @@ def test_status_tells_who_holds_what(slot: Mount) -> None:
 def test_switches_are_booleans_in_json(slot: Mount) -> None:
     facts = json.loads(msfs(slot, "info", "a", "--json").stdout)
     assert facts["network"] is True
+    assert take(slot, "a") == []  # what can be set is its server's
     slot.set_attribute("a", "network", "off")
     assert json.loads(msfs(slot, "info", "a", "--json").stdout)["network"] is False
 
