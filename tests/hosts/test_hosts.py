@@ -226,6 +226,7 @@ def test_bye_and_kill_and_restart(hosts: list[Host]) -> None:
     with mounted(hosts[:1], MULTICAST) as (ada,), served(ada, "slot") as slot:
         with mounted(hosts[:2], MULTICAST) as (second, bob):
             assert second.path != ada.path  # two mounts on this host
+            wait_until(lambda: peer_count(bob, "ada") == 2)
             write(bob, "@ada/slot", b"before")
             assert settle(slot, 1) == [b"before"]
         wait_until(lambda: not sees(ada, "bob"))
