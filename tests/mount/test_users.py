@@ -320,7 +320,8 @@ def test_who_is_in_very_many_groups_takes_no_time_from_others(mount: Mount) -> N
     os.setgroups([3001, *range(100_000, 100_000 + most)])
     os.setgid(2002)
     os.setuid(2002)
-    assert ctypes.CDLL(None).unshare(0x10000000) == 0  # CLONE_NEWUSER
+    if ctypes.CDLL(None).unshare(0x10000000) != 0:  # CLONE_NEWUSER
+        sys.exit(print("no user namespaces"))
     os.close(os.open(slot, os.O_WRONLY))
     outcomes = []
 
@@ -344,7 +345,10 @@ def test_who_is_in_very_many_groups_takes_no_time_from_others(mount: Mount) -> N
     with holding(ALICE, mount / "slot", SERVER, umask=0):
         os.chown(mount / "slot", ALICE, GROUP)
         os.chmod(mount / "slot", 0o620)
-        assert run(code, mount / "slot", own_name, 60_000) == "None True"
+        result = run(code, mount / "slot", own_name, 60_000)
+        if result == "no user namespaces":
+            pytest.skip("here users make no user namespaces, as in a chroot")
+        assert result == "None True"
         assert attempt(BOB, client, own_name, groups=(GROUP,)) == "None"
         assert attempt(BOB, client, own_name) == "EACCES"
 
