@@ -202,6 +202,8 @@ def at_the_screen(mount: Mount, tmp_path: Path) -> Iterator[Terminal]:
     with Terminal(tmp_path) as terminal:
         terminal.run(*MSFS, "--mount", str(mount.path), "chat", "--nick", "anna")
         terminal.shows("anna, you are in lobby of this host")
+        # What is pressed before the prompt is there may be lost.
+        wait_until(lambda: terminal.screen.rstrip().splitlines()[-1:] == [">"])
         yield terminal
 
 
