@@ -272,10 +272,11 @@ def _takes_no_files(machine: Machine) -> None:
     assert machine.output(f"ls -A {MOUNT}") == ""
 
 
-def _start_reader(machine: Machine, unit: str, slot: str) -> None:
+def _start_reader(machine: Machine, unit: str, slot: str, *properties: str) -> None:
     """A service of Alice's that waits for messages and writes them to /tmp/UNIT."""
+    more = "".join(f"-p {each} " for each in properties)
     machine.shell(
-        f"systemd-run --quiet --collect --unit={unit} --uid=alice "
+        f"systemd-run --quiet --collect --unit={unit} --uid=alice {more}"
         f"-p StandardOutput=file:/tmp/{unit} bash -c 'umask 0; exec cat <>{slot}'"
     )
     machine.wait_for(f"[ -e {slot} ]")
@@ -484,6 +485,7 @@ def test_uninstall_leaves_the_configuration_alone(installed: Machine, trees: Tre
 
 
 def test_shutdown_with_mounts_of_fstab_is_not_delayed(installed: Machine) -> None:
-    _start_reader(installed, "reader", "/mnt/plain/reader")
+    # As a service that needs a mount says: else systemd may unmount what it still uses, and tell.
+    _start_reader(installed, "reader", "/mnt/plain/reader", "RequiresMountsFor=/mnt/plain")
     installed.power_off()
     assert not re.search("timed out|SIGKILL|Failed unmounting", installed.journal())
