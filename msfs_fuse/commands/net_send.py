@@ -5,13 +5,11 @@ import contextlib
 import os
 import pwd
 import socket
-import sys
 
 from msfs_fuse import client
 from msfs_fuse.commands import arguments, targets
 from msfs_fuse.commands.command import Command, completed
-from msfs_fuse.commands.output import complain
-from msfs_fuse.commands.send import send
+from msfs_fuse.commands.send import read_stdin, send
 from msfs_fuse.core.names import fold
 from msfs_fuse.errors import CommandError, Exit
 from msfs_fuse.mounts import find_mount
@@ -129,12 +127,7 @@ def send_by_session(host: str, to: str, text: str, sender: str, code_page: str) 
 
 
 def _read_text() -> str:
-    if sys.stdin is None:
-        raise CommandError("nothing to say: give a TEXT, or the message on standard input")
-    if sys.stdin.isatty():
-        complain("type the message; Ctrl-D at the beginning of a line sends it")
-    data = sys.stdin.buffer.read(client.LONGEST_MESSAGE)
-    return data.decode(errors="replace").rstrip("\n")
+    return read_stdin(client.LONGEST_MESSAGE).decode(errors="replace").rstrip("\n")
 
 
 def _add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -55,7 +55,7 @@ def send(
     # The message comes first: a slot held open while stdin is read would outlive its server,
     # and swallow the message with nobody there to read it.
     if text is None:
-        text = _read_stdin()
+        text = read_stdin(client.LONGEST_MESSAGE + 1)
     message = os.fsencode(text)
     if not message:
         raise CommandError(f"{path}: there is no empty message; it needs one byte at least")
@@ -75,13 +75,18 @@ def send(
         raise explain(error, address, path, mount, len(message), proposal) from None
 
 
-def _read_stdin() -> bytes:
+def read_stdin(most: int) -> bytes:
+    """A message from standard input, or the first `most` bytes of it.
+
+    Raises:
+        CommandError: there is none, or it cannot be read.
+    """
     if sys.stdin is None:
         raise CommandError("nothing to send: give a TEXT, or the message on standard input")
     if sys.stdin.isatty():
         complain("type the message; Ctrl-D at the beginning of a line sends it")
     try:
-        return sys.stdin.buffer.read(client.LONGEST_MESSAGE + 1)
+        return sys.stdin.buffer.read(most)
     except OSError as error:
         raise CommandError(f"standard input: {error.strerror}") from None
 

@@ -32,6 +32,14 @@ def share_of(total: int, percent: int) -> int:
     return max(1, total * percent // 100)
 
 
+def leaves_enough(own: int, all_: int, most: int) -> bool:
+    """Whether a user who has `own` of what all have may have more, where there is no other bound.
+
+    He may have as much as is left for all others: alone he has half of `most`.
+    """
+    return own < most - all_
+
+
 @dataclass(slots=True, eq=False)
 class Bounds:
     """What a user may have: messages queued, their bytes, and waiting reads.

@@ -33,12 +33,15 @@ def _user_namespace(process: int | str) -> str | None:
         return None
 
 
+_OUR_USER_NAMESPACE = _user_namespace("self")
+
+
 def _status_field(tid: int, field: str) -> str | None:
     """The rest of a line of /proc/TID/status; None if it cannot be seen, or others took too long.
 
     Of our own user namespace all are looked at: there only root puts processes into groups.
     """
-    if _user_namespace(tid) == _user_namespace("self"):
+    if _user_namespace(tid) == _OUR_USER_NAMESPACE:
         return _read_status(tid, field)
     if not _strangers.is_left():
         return None

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Generic, NamedTuple, TypeVar
 
+from msfs_fuse.core.shares import leaves_enough
 from msfs_fuse.net.netbios.names import Name
 from msfs_fuse.net.netbios.nameservice import Opcode, Request, Response
 
@@ -21,7 +22,7 @@ FOUND_AGE = 60.0
 MISSING_AGE = 10.0
 
 KNOWN = 256
-# One user may have as much of these two as is left for all others: alone he has half of it.
+# Of these two a user has his share (leaves_enough).
 ASKED = 64
 HELD = 512
 HELD_EACH = 16
@@ -80,7 +81,7 @@ class Lookups(Generic[Item]):
             uid: the user who wants it; what is held for the name counts for him, too.
         """
         if name not in self._asked:
-            if len(self._of(uid)) >= ASKED - len(self._asked):
+            if not leaves_enough(len(self._of(uid)), len(self._asked), ASKED):
                 return False
             self._asked[name] = _Question(random.randrange(0x10000), now, uid)
         return True
@@ -90,7 +91,8 @@ class Lookups(Generic[Item]):
         question = self._asked.get(name)
         if question is None or len(question.held) >= HELD_EACH:
             return False
-        if sum(len(each.held) for each in self._of(question.uid)) >= HELD - self._held:
+        own = sum(len(each.held) for each in self._of(question.uid))
+        if not leaves_enough(own, self._held, HELD):
             return False
         question.held.append(item)
         self._held += 1

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from msfs_fuse.core.names import fold
+from msfs_fuse.core.shares import leaves_enough
 from msfs_fuse.net.trust import limits
 from msfs_fuse.net.trust.bodies import GroupType, Message, PairType
 from msfs_fuse.net.trust.handshake import Handshake
@@ -223,7 +224,7 @@ class Domain:
             for mount in mounts:  # all ways to it have failed
                 self._handshake.look_for(mount, now)
             own = self._queued.count(lambda each: each[1].uid == message.uid)
-            if own >= limits.QUEUED - len(self._queued) or not self._queued.add(
+            if not leaves_enough(own, len(self._queued), limits.QUEUED) or not self._queued.add(
                 fold(host), (host, message), now + limits.KEEP
             ):
                 raise TooMany(host)
@@ -256,7 +257,7 @@ class Domain:
         if name in self._sought:
             return self.is_sought(name, now)
         own = sum(each.uid == uid for each in self._sought.values())
-        if own >= limits.SOUGHT - len(self._sought):
+        if not leaves_enough(own, len(self._sought), limits.SOUGHT):
             raise TooMany(host)
         search = self._sought[name] = _Search(now + limits.KEEP, uid)
         until = now + limits.KEEP + limits.NOT_FOUND

@@ -9,7 +9,7 @@ MOUNTS_PER_HOST = 8
 WAYS_PER_MOUNT = 4
 
 HELD, HELD_PER_SOURCE = 256, 16
-# One user may have as much of what follows as is left for all others: alone he has half of it.
+# Of what follows a user has his share (leaves_enough).
 QUEUED, QUEUED_PER_HOST = 512, 16
 KEEP = 2.0
 # The same where nobody says HELLO, and a message to all is the first that is heard of a host.

@@ -29,24 +29,6 @@ NEW = DomainKey(b"n" * 32, 2)
 STEPS: tuple[Keys, ...] = ((KEY,), (KEY, NEW), (NEW, KEY), (NEW,))
 
 
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
-
-
-@pytest.fixture(scope="module")
-def corp() -> Corp:
-    return Corp()
-
-
-@pytest.fixture
-def nodes(wire: Wire, corp: Corp) -> list[Node]:
-    """Three who know each other."""
-    nodes = [wire.node(corp.admit(name), n) for n, name in enumerate(("ann", "bob", "cid"), 1)]
-    wire.run(5)
-    return nodes
-
-
 def talk(wire: Wire, nodes: list[Node], word: str) -> None:
     """Everybody writes to everybody, and to all."""
     for node in nodes:

@@ -6,16 +6,6 @@ from msfs_fuse.net.trust.domain import Unknown
 from tests.support.trust import Corp, Wire
 
 
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
-
-
-@pytest.fixture(scope="module")
-def corp() -> Corp:
-    return Corp()
-
-
 def test_two_find_each_other_and_talk_both_ways(wire: Wire, corp: Corp) -> None:
     one, two = wire.node(corp.admit("one"), 1), wire.node(corp.admit("two"), 2)
     wire.run(0.1)

@@ -25,24 +25,6 @@ CONTEXT = domain_context("corp")
 ADA, BOB = 1000, 1001  # users
 
 
-@pytest.fixture
-def wire() -> Wire:
-    return Wire()
-
-
-@pytest.fixture(scope="module")
-def corp() -> Corp:
-    return Corp()
-
-
-@pytest.fixture
-def nodes(wire: Wire, corp: Corp) -> list[Node]:
-    """Three who know each other."""
-    nodes = [wire.node(corp.admit(name), n) for n, name in enumerate(("ann", "bob", "cid"), 1)]
-    wire.run(5)
-    return nodes
-
-
 def test_a_host_with_many_mounts_crowds_out_nobody(
     wire: Wire, corp: Corp, nodes: list[Node]
 ) -> None:
